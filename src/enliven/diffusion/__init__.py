@@ -1,0 +1,1 @@
+"""The mathematics without networks: clips, guidance, sampling."""

@@ -1,0 +1,1 @@
+"""Frozen expert networks that read toon video."""

@@ -1,0 +1,1 @@
+"""The networks, as single-device code."""

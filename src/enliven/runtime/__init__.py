@@ -1,0 +1,1 @@
+"""How a computation runs: attention kernels and devices."""

@@ -1,0 +1,1 @@
+"""A procedural world of drawn, talking characters with exact truth."""
