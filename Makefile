@@ -1,0 +1,51 @@
+# Every target builds the environment it needs in .venv; a fresh machine needs Python 3.11, git, make and a C compiler.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+RUN := .venv/.run-installed
+DEV := .venv/.dev-installed
+SEED ?= 7
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format conventions clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# PyTorch first and on its own: a later package can then only find it, never replace it.
+.venv/.torch-installed: constraints.txt
+	@echo "building .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) $$(grep '^torch==' constraints.txt)
+	@touch $@
+
+$(RUN): .venv/.torch-installed pyproject.toml
+	@$(PIP) --constraint constraints.txt --editable .
+	@touch $@
+
+$(DEV): $(RUN)
+	@$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(RUN)  ## Make a talking video from the shipped portrait, speech and prompt
+	@$(BIN)/enliven demo --output demo
+
+test: $(DEV)  ## Run every test
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(DEV)  ## Format check, lint, import contracts, types
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/mypy
+
+format: $(DEV)  ## Format the code and mend what the linter can mend
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+conventions: $(DEV)  ## Check file sizes, names, links and the public surface
+	@$(BIN)/python -m pytest -q tests/test_conventions.py tests/test_imports.py
+
+clean:  ## Remove the environment and everything generated
+	rm -rf .venv demo runs dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
