@@ -1,0 +1,82 @@
+"""Neck, shirt and hand. Unit: half the head height; the middle of the head is the origin."""
+
+from enliven.toonworld.canvas import Canvas, Placement, Region
+from enliven.toonworld.character import INK, WHITE, Character, Shirt
+from enliven.toonworld.shapes import Field, both, box, circle, cut, ellipse, heart, join, segment, star
+from enliven.toonworld.state import FaceState
+
+SHOULDER = 1.3
+HAND = (1.05, 2.2)
+REACH = 0.72
+
+
+def paint_neck(canvas: Canvas, body: Placement, character: Character) -> None:
+    """The neck and the shadow that the chin throws on it."""
+    region = canvas.region(body, (-0.5, 0.5, 0.5, 1.75))
+    u, v = region.u, region.v
+    neck = join(box(u, v - 1.0, 0.31, 0.5, 0.1), ellipse(u, v - 1.3, 0.46, 0.28), 0.15)
+    region.fill(neck, character.skin.towards(INK, 0.06))
+    chin = ellipse(u, v - 0.55, 0.8, 0.72)
+    region.fill(both(neck, chin), character.skin.towards(INK, 0.28), 0.8, blur=0.14)
+
+
+def paint_body(canvas: Canvas, body: Placement, character: Character) -> None:
+    """Shoulders and chest with what the shirt shows."""
+    region = canvas.region(body, (-1.75, 1.05, 1.75, 2.2))
+    u, v = region.u, region.v
+    shoulders = character.geometry.shoulders
+    torso = join(
+        ellipse(u, v - SHOULDER - 0.75, shoulders, 0.72),
+        box(u, v - SHOULDER - 0.9, shoulders * 0.7, 0.85, 0.3),
+        0.25,
+    )
+    opening = ellipse(u, v - 1.24, 0.38, 0.26)
+    cloth = cut(torso, opening, 0.04)
+    region.fill(cloth, character.cloth)
+    _paint_motif(region, character, cloth)
+    light = ellipse(u + 0.25, v - 2.05, shoulders * 0.92, 0.72)
+    region.fill(cut(cloth, light), character.cloth.towards(INK, 0.55), 0.3, blur=0.3)
+    trim = character.accent if character.shirt is Shirt.COLLAR else character.cloth.towards(INK, 0.18)
+    if character.shirt is Shirt.COLLAR:
+        region.fill(_collar(u, v), trim.towards(INK, 0.25))
+        region.fill(_collar(u, v + 0.025), trim)
+    else:
+        region.fill(both(cut(ellipse(u, v - 1.24, 0.46, 0.34), opening), 1.12 - v), trim)
+
+
+def _collar(u: Field, v: Field) -> Field:
+    across = u.abs()
+    flap = segment(across, v, (0.4, 1.22), (0.17, 1.5), 0.12)
+    return join(flap, segment(across, v, (0.4, 1.22), (0.42, 1.42), 0.1), 0.1)
+
+
+def _paint_motif(region: Region, character: Character, cloth: Field) -> None:
+    u, v = region.u, region.v - 1.73
+    match character.shirt:
+        case Shirt.STRIPE:
+            region.fill(both(cloth, v.abs() - 0.1), character.accent)
+        case Shirt.STAR:
+            region.fill(star(u, v, 0.2), character.accent)
+        case Shirt.HEART:
+            region.fill(heart(u, v, 0.19), character.accent)
+        case Shirt.DISC:
+            region.fill(circle(u, v, 0.18), character.accent)
+
+
+def paint_hand(canvas: Canvas, body: Placement, character: Character, state: FaceState) -> None:
+    """An open hand that rises from the lower edge as ``gesture`` goes to 1."""
+    if not state.gesture.any():
+        return
+    rising = body.moved(HAND[0] + 0.06 * state.gesture, HAND[1] - REACH * state.gesture)
+    region = canvas.region(rising, (-0.4, -0.45, 0.4, 0.9))
+    u, v = region.u, region.v
+    hand = box(u, v, 0.19, 0.2, 0.13)
+    for start, tip in (((-0.13, -0.1), (-0.16, -0.29)), ((0.0, -0.1), (0.0, -0.34)), ((0.13, -0.1), (0.16, -0.29))):
+        hand = join(hand, segment(u, v, start, tip, 0.075), 0.03)
+    hand = join(hand, segment(u, v, (-0.12, 0.1), (-0.29, -0.04), 0.07), 0.04)
+    skin, seen = character.skin, state.gesture.clamp(0, 0.1) * 10
+    sleeve = segment(u, v, (0.02, 0.42), (0.12, 1.2), 0.24)
+    region.fill(sleeve, character.cloth.towards(INK, 0.12), seen)
+    region.fill(hand - 0.025, skin.towards(INK, 0.3), seen)
+    region.fill(hand, skin, seen)
+    region.fill(box(u - 0.02, v - 0.28, 0.24, 0.08, 0.07), character.cloth.towards(WHITE, 0.2), seen)
