@@ -17,7 +17,7 @@ def paint_neck(canvas: Canvas, body: Placement, character: Character) -> None:
     neck = join(box(u, v - 1.0, 0.31, 0.5, 0.1), ellipse(u, v - 1.3, 0.46, 0.28), 0.15)
     region.fill(neck, character.skin.towards(INK, 0.06))
     chin = ellipse(u, v - 0.55, 0.8, 0.72)
-    region.fill(both(neck, chin), character.skin.towards(INK, 0.28), 0.8, blur=0.14)
+    region.fill(chin, character.skin.towards(INK, 0.28), 0.8, blur=0.14, within=neck)
 
 
 def paint_body(canvas: Canvas, body: Placement, character: Character) -> None:
@@ -30,37 +30,38 @@ def paint_body(canvas: Canvas, body: Placement, character: Character) -> None:
         box(u, v - SHOULDER - 0.9, shoulders * 0.7, 0.85, 0.3),
         0.25,
     )
-    opening = ellipse(u, v - 1.24, 0.38, 0.26)
+    torso = join(torso, ellipse(u, v - 1.45, 0.52, 0.27), 0.3)
+    opening = ellipse(u, v - 1.2, 0.36, 0.24)
     cloth = cut(torso, opening, 0.04)
     region.fill(cloth, character.cloth)
     _paint_motif(region, character, cloth)
     light = ellipse(u + 0.25, v - 2.05, shoulders * 0.92, 0.72)
-    region.fill(cut(cloth, light), character.cloth.towards(INK, 0.55), 0.3, blur=0.3)
+    region.fill(-light, character.cloth.towards(INK, 0.55), 0.3, blur=0.3, within=cloth)
     trim = character.accent if character.shirt is Shirt.COLLAR else character.cloth.towards(INK, 0.18)
     if character.shirt is Shirt.COLLAR:
         region.fill(_collar(u, v), trim.towards(INK, 0.25))
         region.fill(_collar(u, v + 0.025), trim)
     else:
-        region.fill(both(cut(ellipse(u, v - 1.24, 0.46, 0.34), opening), 1.12 - v), trim)
+        region.fill(cut(ellipse(u, v - 1.2, 0.43, 0.31), opening), trim, within=torso)
 
 
 def _collar(u: Field, v: Field) -> Field:
     across = u.abs()
-    flap = segment(across, v, (0.4, 1.22), (0.17, 1.5), 0.12)
-    return join(flap, segment(across, v, (0.4, 1.22), (0.42, 1.42), 0.1), 0.1)
+    flap = segment(across, v, (0.38, 1.2), (0.17, 1.46), 0.11)
+    return join(flap, segment(across, v, (0.38, 1.2), (0.42, 1.38), 0.09), 0.1)
 
 
 def _paint_motif(region: Region, character: Character, cloth: Field) -> None:
-    u, v = region.u, region.v - 1.73
+    u, v = region.u, region.v - 1.67
     match character.shirt:
         case Shirt.STRIPE:
             region.fill(both(cloth, v.abs() - 0.1), character.accent)
         case Shirt.STAR:
-            region.fill(star(u, v, 0.2), character.accent)
+            region.fill(star(u, v, 0.18), character.accent)
         case Shirt.HEART:
-            region.fill(heart(u, v, 0.19), character.accent)
+            region.fill(heart(u, v, 0.17), character.accent)
         case Shirt.DISC:
-            region.fill(circle(u, v, 0.18), character.accent)
+            region.fill(circle(u, v, 0.13), character.accent)
 
 
 def paint_hand(canvas: Canvas, body: Placement, character: Character, state: FaceState) -> None:

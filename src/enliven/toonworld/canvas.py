@@ -62,11 +62,15 @@ class Region:
     v: Field
     unit: float
 
-    def fill(self, shape: Field, colour: Colour, opacity: PerFrame = 1.0, blur: float = 0.0) -> None:
-        """Paint the inside of ``shape``; its edge is one pixel soft, or ``blur`` thing units."""
+    def fill(
+        self, shape: Field, colour: Colour, opacity: PerFrame = 1.0, blur: float = 0.0, within: Field | None = None
+    ) -> None:
+        """Paint the inside of ``shape``, and of ``within``; its edge is one pixel soft, or ``blur`` thing units."""
         cover = (0.5 - shape * (1 / blur if blur else self.unit)).clamp_(0, 1)
         if blur:
             cover = cover * cover * (3 - 2 * cover)
+        if within is not None:
+            cover = cover * (0.5 - within * self.unit).clamp_(0, 1)
         if isinstance(opacity, Tensor):
             cover = cover * opacity[:, None, None]
         elif opacity != 1.0:

@@ -290,7 +290,7 @@ def _facial_hair(chance: random.Random, person: Person) -> FacialHair:
 
 def _geometry(chance: random.Random) -> Geometry:
     return Geometry(
-        framing=chance.choice((0.265, 0.285, 0.305)),
+        framing=chance.choice((0.262, 0.28, 0.298)),
         head_width=chance.uniform(0.8, 0.9),
         jaw=chance.uniform(-0.02, 0.12),
         eye_distance=chance.uniform(0.34, 0.39),

@@ -13,6 +13,7 @@ from enliven.toonworld.scene import paint_scene
 from enliven.toonworld.state import FaceState
 
 NECK = 1.15
+MIDDLE = 0.46
 PARALLAX_FACE = 0.8
 PARALLAX_HEAD = 0.12
 PARALLAX_BACK = -0.15
@@ -45,10 +46,10 @@ def portrait(character: Character, size: tuple[int, int] = (128, 128)) -> Float[
 def _paint_person(canvas: Canvas, character: Character, state: FaceState, middle: float) -> None:
     framing = character.geometry.framing
     lift = -0.008 * state.breath
-    body = Placement(middle + 0.25 * state.shift_x, 0.48 + lift + 0.25 * state.shift_y, framing)
+    body = Placement(middle + 0.25 * state.shift_x, MIDDLE + lift + 0.25 * state.shift_y, framing)
     head = Placement(
         middle + state.shift_x,
-        0.48 + NECK * framing + 0.6 * lift + state.shift_y,
+        MIDDLE + NECK * framing + 0.6 * lift + state.shift_y,
         framing,
         roll=state.roll,
         pivot=NECK,

@@ -14,6 +14,7 @@ from enliven.toonworld.character import (
     EyeShape,
     FacialHair,
     Glasses,
+    Hair,
     Person,
 )
 from enliven.toonworld.shapes import Field, both, bow, box, circle, cut, ellipse, join, segment
@@ -30,23 +31,28 @@ def paint_head(canvas: Canvas, outline: Placement, face: Placement, character: C
     width = geometry.head_width
     region = canvas.region(outline, (-1.2, -1.05, 1.2, 1.1))
     u, v = region.u, region.v
-    ear = ellipse(u.abs() - width - 0.01, v - 0.12, 0.14, 0.19)
-    region.fill(ear, skin.towards(INK, 0.05))
-    region.fill(ear + 0.07, skin.towards(BLUSH, 0.35).towards(INK, 0.12), blur=0.06)
+    if character.hat or character.hair not in (Hair.BOB, Hair.LONG, Hair.WAVY):
+        _paint_ears(region, character)
     if character.earrings:
         region.fill(circle(u.abs() - width - 0.06, v - 0.38, 0.075), character.accent.towards(WHITE, 0.25))
     head = ellipse(u * (1 + geometry.jaw * (v + 0.2)), v, width, 1.0)
     region.fill(head, skin)
     lit = ellipse(u + 0.12, v + 0.1, width * 1.02, 1.02)
-    region.fill(both(head, -lit), skin.towards(INK, 0.3), 0.55, blur=0.22)
+    region.fill(-lit, skin.towards(INK, 0.3), 0.55, blur=0.22, within=head)
     if character.facial_hair is FacialHair.BEARD:
-        bare = ellipse(u, v + 0.12, width * 0.9, 0.54)
-        beard = cut(ellipse(u, v, width + 0.04, 1.06), join(bare, v - 0.1, 0.1), 0.1)
+        bare = ellipse(u, v + 0.05, width * 0.84, 0.5)
+        beard = cut(ellipse(u, v, width + 0.02, 1.05), join(bare, v - 0.14, 0.1), 0.1)
         region.fill(beard, character.hair_colour.towards(skin, 0.08))
     cheeks = canvas.region(face, (-0.8, -0.05, 0.8, 0.7))
     patch = ellipse(cheeks.u.abs() - 0.5, cheeks.v - 0.34, 0.2, 0.15)
     if character.facial_hair is not FacialHair.BEARD:
-        cheeks.fill(patch, BLUSH, 0.28, blur=0.2)
+        cheeks.fill(patch, BLUSH, 0.1 + 0.2 * skin.brightness, blur=0.2)
+
+
+def _paint_ears(region: Region, character: Character) -> None:
+    ear = ellipse(region.u.abs() - character.geometry.head_width - 0.01, region.v - 0.12, 0.14, 0.19)
+    region.fill(ear, character.skin.towards(INK, 0.05))
+    region.fill(ear + 0.07, character.skin.towards(BLUSH, 0.35).towards(INK, 0.12), blur=0.06)
 
 
 def paint_nose(canvas: Canvas, nose: Placement, character: Character) -> None:
@@ -114,7 +120,7 @@ def paint_mouth(canvas: Canvas, face: Placement, character: Character, state: Fa
     region.fill(inside, CAVITY)
     lift = _frames(state.tongue)
     tongue = ellipse(u, v - below + lift * 0.6 * height, half * 0.62, 0.07 + 0.28 * height)
-    region.fill(both(tongue, inside + 0.015), TONGUE)
+    region.fill(both(tongue, inside + 0.015), TONGUE, (state.mouth_open * 10 - 0.3).clamp(0, 1))
     edge = _frames(state.teeth) * torch.minimum(0.02 + 0.9 * height, torch.full_like(height, 0.13))
     teeth = torch.maximum(inside + 0.012, v + above - 0.01 - edge)
     region.fill(teeth, WHITE.towards(skin, 0.04), (state.teeth * 4).clamp(0, 1))

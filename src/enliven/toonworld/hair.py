@@ -19,7 +19,8 @@ def paint_back_hair(region: Region, character: Character) -> None:
         return
     if character.hat:
         shape = both(shape, BRIM - region.v, 0.1)
-    region.fill(shape, character.hair_colour.towards(INK, 0.28))
+    colour = character.hair_colour
+    region.fill(shape, colour.towards(INK, 0.08 if character.hair is Hair.CURLY else 0.22))
 
 
 def _back_shape(u: Field, v: Field, character: Character) -> Field | None:
@@ -35,9 +36,9 @@ def _back_shape(u: Field, v: Field, character: Character) -> Field | None:
         case Hair.CURLY:
             return _curls(u, v, width, 0.36)
         case Hair.BUN:
-            return circle(u - 0.1, v + 1.18, 0.33)
+            return circle(u - 0.08, v + 1.14, 0.31)
         case Hair.PIGTAILS:
-            return ellipse(u.abs() - width - 0.3, v - 0.42, 0.27, 0.5)
+            return ellipse(u.abs() - width - 0.2 - 0.1 * v, v - 0.45, 0.25, 0.5)
         case _:
             return None
 
@@ -59,17 +60,19 @@ def paint_front_hair(region: Region, character: Character) -> None:
     region.fill(shape, colour)
     if not character.hat:
         gloss = bow(u + 0.12, v + 0.72, 0.42, 0.16, 0.03)
-        region.fill(both(gloss, shape + 0.1), colour.towards(WHITE, 0.3), 0.8, blur=0.07)
+        region.fill(gloss, colour.towards(WHITE, 0.3), 0.8, blur=0.07, within=shape + 0.06)
 
 
 def _front_shape(u: Field, v: Field, character: Character) -> Field:
     geometry = character.geometry
     width, part = geometry.head_width, geometry.hair_part
+    side = 1.0 if part > 0 else -1.0
     crown = ellipse(u, v + 0.08, width + 0.09, 1.03)
     match character.hair:
         case Hair.SHORT:
-            face = join(ellipse(u - 0.3 * part, v - 0.3, width * 0.86, 0.9), box(u, v - 0.9, 2, 0.95), 0.1)
-            return cut(crown, face, 0.08)
+            face = join(ellipse(u, v - 0.3, width * 0.88, 0.84), box(u, v - 0.9, 2, 1.0), 0.1)
+            sweep = ellipse(u + side * 0.42, v + 0.62, 0.62, 0.24)
+            return join(cut(crown, face, 0.08), both(sweep, crown), 0.1)
         case Hair.QUIFF:
             lift = ellipse(u - part, v + 1.0, 0.55, 0.28)
             face = join(ellipse(u, v - 0.3, width * 0.88, 0.86), box(u, v - 0.9, 2, 1.0), 0.1)
@@ -107,13 +110,13 @@ def paint_hat(region: Region, character: Character) -> None:
     dome = ellipse(u, v + 0.3, width + 0.16, 0.98)
     dome = both(dome, v - BRIM - 0.02, 0.05)
     region.fill(dome, character.accent)
-    shade = both(dome, -ellipse(u + 0.25, v + 0.45, width + 0.1, 1.0))
-    region.fill(shade, character.accent.towards(INK, 0.35), 0.5, blur=0.1)
+    lit = ellipse(u + 0.2, v + 0.3, width + 0.14, 1.05)
+    region.fill(-lit, character.accent.towards(INK, 0.4), 0.5, blur=0.2, within=dome)
     if character.hat is Hat.BEANIE:
         region.fill(circle(u, v + 1.3, 0.19), character.accent.towards(WHITE, 0.55))
         band = box(u, v - BRIM + 0.1, width + 0.2, 0.16, 0.14)
         region.fill(band, character.accent.towards(WHITE, 0.35))
     else:
-        brim = bow(u, v - BRIM - 0.02, width * 0.98, 0.12, 0.085)
+        brim = both(ellipse(u, v - BRIM + 0.02, width * 0.92, 0.2), BRIM - 0.06 - v, 0.05)
         region.fill(brim, character.accent.towards(INK, 0.3))
         region.fill(circle(u, v + 0.82, 0.16), character.accent.towards(WHITE, 0.7))
