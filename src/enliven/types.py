@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -78,10 +77,7 @@ class LatentLayout:
     def cacheable(self) -> bool:
         """Clean frames never see noise, so their keys and values hold for all steps."""
         return self.clean > 0 and all(
-            keys.stop <= self.clean
-            for rule in self.attention
-            if rule.queries.start < self.clean
-            for keys in rule.keys
+            keys.stop <= self.clean for rule in self.attention if rule.queries.start < self.clean for keys in rule.keys
         )
 
 
@@ -136,7 +132,7 @@ class Conditioning:
     audio: Float[Tensor, "b p f w layers c"]
     regions: Bool[Tensor, "b classes h w"] | None = None
 
-    def without(self, *, text: bool = False, audio: bool = False) -> Self:
+    def without(self, *, text: bool = False, audio: bool = False) -> "Conditioning":
         """The same conditions with the text replaced by the negative one, or the audio by null audio."""
         return replace(
             self,

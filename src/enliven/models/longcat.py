@@ -1,0 +1,378 @@
+"""LongCat-Video and LongCat-Video-Avatar: the diffusion transformer, with the published state-dict keys.
+
+Sections are those of the LongCat-Video-Avatar paper. Tokens stay ``b t s c``: modulation is one vector per latent
+frame, and audio attention runs within a frame.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Complex64, Float
+from torch import Tensor, nn
+
+from enliven.errors import ConfigError, RequestError
+from enliven.models.backbone import BlockCache, ClipCache
+from enliven.models.layers import (
+    LayerNorm32,
+    Linear32,
+    RMSNorm,
+    add_gated,
+    modulate,
+    rope_table,
+    rotate,
+    timestep_embedding,
+)
+from enliven.models.longcat_audio import AudioParams, AudioProj
+from enliven.runtime.attention import CrossAttend, SelfAttend
+from enliven.types import AttentionRule, Conditioning, LatentLayout, Text
+
+
+@dataclass(frozen=True, slots=True)
+class LongCatParams:
+    """Sizes of the network, named as in the published config; ``audio`` is None for the base, which hears nothing."""
+
+    in_channels: int = 16
+    out_channels: int = 16
+    hidden_size: int = 4096
+    depth: int = 48
+    num_heads: int = 32
+    caption_channels: int = 4096
+    mlp_ratio: int = 4
+    adaln_tembed_dim: int = 512
+    frequency_embedding_size: int = 256
+    patch_size: tuple[int, int, int] = (1, 2, 2)
+    text_tokens_zero_pad: bool = True
+    audio: AudioParams | None = None
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_heads:
+            raise ConfigError(
+                f"hidden_size {self.hidden_size} cannot be shared among {self.num_heads} heads",
+                hint="make hidden_size a multiple of num_heads",
+            )
+        if self.patch_size[0] != 1:
+            raise ConfigError(f"patch_size {self.patch_size} spans several latent frames", hint="use 1 in time")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "LongCatParams":
+        """The sizes in a published ``config.json``; keys that say nothing about size are passed over."""
+        known = {field.name for field in fields(cls)}
+        sizes = {name: value for name, value in config.items() if name in known}
+        if "patch_size" in sizes:
+            sizes["patch_size"] = tuple(sizes["patch_size"])
+        avatar = "Avatar" in config.get("_class_name", "")
+        return cls(**sizes, audio=AudioParams.from_config(config) if avatar else None)
+
+    @property
+    def ffn_size(self) -> int:
+        """Width of the feed-forward layer: two thirds of ``mlp_ratio``, rounded up to a multiple of 256."""
+        return 256 * -(-(2 * self.hidden_size * self.mlp_ratio // 3) // 256)
+
+
+class PatchEmbedder(nn.Module):
+    """One token for each patch of latent cells."""
+
+    def __init__(self, params: LongCatParams) -> None:
+        super().__init__()
+        size = params.patch_size
+        self.proj = nn.Conv3d(params.in_channels, params.hidden_size, kernel_size=size, stride=size)
+
+    def forward(self, latents: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b t s c_out"]:
+        """Project the patches: a convolution whose stride is its kernel is one matrix product."""
+        rows, columns = self.proj.kernel_size[1:]
+        patches = rearrange(latents, "b c t (h p) (w q) -> b t (h w) (c p q)", p=rows, q=columns)
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class TimestepEmbedder(nn.Module):
+    """One vector per latent frame for its noise level, in float32."""
+
+    def __init__(self, params: LongCatParams) -> None:
+        super().__init__()
+        width = params.adaln_tembed_dim
+        self.frequencies = params.frequency_embedding_size
+        self.mlp = nn.Sequential(Linear32(self.frequencies, width), nn.SiLU(), Linear32(width, width))
+
+    def forward(self, timestep: Float[Tensor, "b t"]) -> Float[Tensor, "b t e"]:
+        """Embed timesteps in 0..1000."""
+        return self.mlp(timestep_embedding(timestep, self.frequencies))
+
+
+class CaptionEmbedder(nn.Module):
+    """Encoded text, brought to the width of the network."""
+
+    def __init__(self, params: LongCatParams) -> None:
+        super().__init__()
+        self.zero_pad = params.text_tokens_zero_pad
+        self.y_proj = nn.Sequential(
+            nn.Linear(params.caption_channels, params.hidden_size),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(params.hidden_size, params.hidden_size),
+        )
+
+    def forward(self, text: Text) -> Text:
+        """Project the tokens. With zero padding, padded tokens become zeros that are attended to like any other."""
+        tokens = self.y_proj(text.tokens.to(self.y_proj[0].weight.dtype))
+        if text.mask is not None and self.zero_pad:
+            return Text(tokens * text.mask[..., None])
+        return Text(tokens, text.mask)
+
+
+class SelfAttention(nn.Module):
+    """Attention among latent frames, with rotary positions and normalised queries and keys."""
+
+    def __init__(self, params: LongCatParams) -> None:
+        super().__init__()
+        width, self.heads = params.hidden_size, params.num_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.q_norm = RMSNorm(width // self.heads)
+        self.k_norm = RMSNorm(width // self.heads)
+        self.attend = SelfAttend()
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t s c"],
+        rope: Complex64[Tensor, "all s pairs"],
+        rules: tuple[AttentionRule, ...],
+        memory: BlockCache | None = None,
+    ) -> Float[Tensor, "b t s c"]:
+        """Attend among ``x`` and the frames in ``memory``; rotation comes after, so memory holds unrotated keys."""
+        q, k, v = rearrange(self.qkv(x), "b t s (three n d) -> three b t s n d", three=3, n=self.heads)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if memory is not None:
+            k, v = memory.extend(k, v)
+        offset = k.shape[1] - x.shape[1]
+        q, k = rotate(q, rope[offset : k.shape[1]]).to(v.dtype), rotate(k, rope[: k.shape[1]]).to(v.dtype)
+        return self.proj(self.attend(q, k, v, rules, offset).flatten(-2))
+
+
+class CrossAttention(nn.Module):
+    """Attention from tokens to a context of ``channels`` channels, with normalised queries and keys."""
+
+    def __init__(self, params: LongCatParams, channels: int) -> None:
+        super().__init__()
+        width, self.heads = params.hidden_size, params.num_heads
+        self.q_linear = nn.Linear(width, width)
+        self.kv_linear = nn.Linear(channels, 2 * width)
+        self.q_norm = RMSNorm(width // self.heads)
+        self.k_norm = RMSNorm(width // self.heads)
+        self.attend = CrossAttend()
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b q c"],
+        context: Float[Tensor, "b k c_context"],
+        mask: Bool[Tensor, "b k"] | None = None,
+    ) -> Float[Tensor, "b q c"]:
+        """Attend from ``x`` to ``context``."""
+        q = rearrange(self.q_linear(x), "b q (n d) -> b q n d", n=self.heads)
+        k, v = rearrange(self.kv_linear(context), "b k (two n d) -> two b k n d", two=2, n=self.heads)
+        q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
+        return self.proj(self.attend(q, k, v, mask).flatten(-2))
+
+
+class AudioAttention(CrossAttention):
+    """Cross attention in which a latent frame hears the audio tokens of its own time only."""
+
+    def forward(  # type: ignore[override]
+        self, x: Float[Tensor, "b t s c"], audio: Float[Tensor, "b t a c_audio"]
+    ) -> Float[Tensor, "b t s c"]:
+        """Attend from each frame's tokens to its audio tokens."""
+        return super().forward(x.flatten(0, 1), audio.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+class FeedForward(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, params: LongCatParams) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(params.hidden_size, params.ffn_size, bias=False)
+        self.w2 = nn.Linear(params.ffn_size, params.hidden_size, bias=False)
+        self.w3 = nn.Linear(params.hidden_size, params.ffn_size, bias=False)
+
+    def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
+        """``w2(silu(w1 x) * w3 x)``."""
+        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What all blocks of one pass are told: ``clean`` of its frames are given and hear neither text nor audio."""
+
+    time: Float[Tensor, "b t e"]
+    rope: Complex64[Tensor, "all s pairs"]
+    rules: tuple[AttentionRule, ...]
+    clean: int
+    text: Text
+    audio: Float[Tensor, "b noise a c"] | None
+
+
+class Block(nn.Module):
+    """Self attention, text, audio (if the network hears) and a feed-forward layer."""
+
+    def __init__(self, params: LongCatParams) -> None:
+        super().__init__()
+        width, time = params.hidden_size, params.adaln_tembed_dim
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), Linear32(time, 6 * width))
+        self.attn = SelfAttention(params)
+        self.pre_crs_attn_norm = LayerNorm32(width, eps=1e-6)
+        self.cross_attn = CrossAttention(params, width)
+        self.ffn = FeedForward(params)
+        if params.audio is not None:
+            channels = params.audio.output_dim
+            self.audio_adaLN_modulation = nn.Sequential(nn.SiLU(), Linear32(time, 3 * width))
+            self.pre_video_crs_attn_norm = LayerNorm32(width, eps=1e-6)
+            if params.audio.audio_prenorm:
+                self.pre_audio_crs_attn_norm = LayerNorm32(channels, eps=1e-6)
+            self.audio_cross_attn = AudioAttention(params, channels)
+
+    def forward(
+        self, x: Float[Tensor, "b t s c"], given: Given, memory: BlockCache | None = None
+    ) -> Float[Tensor, "b t s c"]:
+        """One block; with a memory, ``x`` are the frames that are not in it yet."""
+        modulation = self.adaLN_modulation(given.time)[:, :, None].chunk(6, -1)
+        shift, scale, gate, shift_ffn, scale_ffn, gate_ffn = modulation
+        x = add_gated(x, gate, self.attn(modulate(x, shift, scale), given.rope, given.rules, memory))
+        x = self._listen(x, given)
+        return add_gated(x, gate_ffn, self.ffn(modulate(x, shift_ffn, scale_ffn)))
+
+    def _listen(self, x: Tensor, given: Given) -> Tensor:
+        if given.clean == x.shape[1]:
+            return x
+        clean, noise = x.split([given.clean, x.shape[1] - given.clean], 1)
+        read = self.cross_attn(self.pre_crs_attn_norm(noise).flatten(1, 2), given.text.tokens, given.text.mask)
+        noise = noise + read.unflatten(1, noise.shape[1:3])
+        if given.audio is not None:
+            noise = self._hear(noise, given.audio, given.time[:, given.clean :])
+        return torch.cat([clean, noise], 1) if given.clean else noise
+
+    def _hear(self, noise: Tensor, audio: Tensor, time: Tensor) -> Tensor:
+        """Section 3.1: the modulation acts on what was heard, so a zero gate is the network without audio."""
+        shift, scale, gate = self.audio_adaLN_modulation(time)[:, :, None].chunk(3, -1)
+        if hasattr(self, "pre_audio_crs_attn_norm"):
+            audio = self.pre_audio_crs_attn_norm(audio)
+        heard = self.audio_cross_attn(self.pre_video_crs_attn_norm(noise), audio)
+        return add_gated(noise, gate, modulate(heard, shift, scale))
+
+
+class FinalLayer(nn.Module):
+    """Tokens back to patches of latent cells, in float32."""
+
+    def __init__(self, params: LongCatParams) -> None:
+        super().__init__()
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), Linear32(params.adaln_tembed_dim, 2 * params.hidden_size))
+        _, self.rows, self.columns = params.patch_size
+        self.linear = Linear32(params.hidden_size, self.rows * self.columns * params.out_channels)
+
+    def forward(
+        self, x: Float[Tensor, "b t s c_in"], time: Float[Tensor, "b t e"], height: int
+    ) -> Float[Tensor, "b c t h w"]:
+        """Project and lay out the tokens of a grid of ``height`` rows."""
+        shift, scale = self.adaLN_modulation(time)[:, :, None].chunk(2, -1)
+        patches = self.linear(modulate(x, shift, scale))
+        layout = "b t (h w) (p q c) -> b c t (h p) (w q)"
+        return rearrange(patches, layout, h=height, p=self.rows, q=self.columns)
+
+
+class LongCat(nn.Module):
+    """The LongCat backbone (see ``Backbone``).
+
+    Freshly built it is ready to train: modulations and output start at zero, so each block begins as the identity
+    and audio enters gradually (section 3.1).
+    """
+
+    def __init__(self, params: LongCatParams) -> None:
+        super().__init__()
+        self.params = params
+        self.x_embedder = PatchEmbedder(params)
+        self.t_embedder = TimestepEmbedder(params)
+        self.y_embedder = CaptionEmbedder(params)
+        if params.audio is not None:
+            self.audio_proj = AudioProj(params.audio)
+        self.blocks = nn.ModuleList(Block(params) for _ in range(params.depth))
+        self.final_layer = FinalLayer(params)
+        self._initialise()
+
+    def forward(
+        self,
+        latents: Float[Tensor, "b c t h w"],
+        sigma: Float[Tensor, "b t"],
+        cond: Conditioning,
+        layout: LatentLayout,
+        cache: ClipCache | None = None,
+    ) -> Float[Tensor, "b c t h w"]:
+        """Velocity, noise - clean, in float32; zero for clean frames.
+
+        ``sigma`` is in 0..1. An empty cache is filled by a pass over the clean frames. Raises RequestError when the
+        audio does not fit the layout.
+        """
+        if cache is not None and not layout.cacheable:
+            raise ValueError("clean frames of this layout see noise, so nothing of them holds; pass no cache")
+        x, given = self._embed(latents, sigma, cond, layout)
+        x = self._run(x, given)[:, layout.clean :] if cache is None else self._run_cached(x, given, cache)
+        noise = self.final_layer(x, given.time[:, layout.clean :], latents.shape[3] // self.params.patch_size[1])
+        # The published network predicts clean - noise.
+        return F.pad(-noise, (0, 0, 0, 0, layout.clean, 0))
+
+    def _embed(self, latents: Tensor, sigma: Tensor, cond: Conditioning, layout: LatentLayout) -> tuple[Tensor, Given]:
+        dtype, (rows, columns) = self.x_embedder.proj.weight.dtype, self.params.patch_size[1:]
+        height, width = latents.shape[3] // rows, latents.shape[4] // columns
+        head_size = self.params.hidden_size // self.params.num_heads
+        given = Given(
+            time=self.t_embedder((1000 * sigma).to(dtype)),
+            rope=rope_table(layout.positions, height, width, head_size, latents.device),
+            rules=layout.attention,
+            clean=layout.clean,
+            text=self.y_embedder(cond.text),
+            audio=self._audio_tokens(cond.audio, layout),
+        )
+        return self.x_embedder(latents.to(dtype)), given
+
+    def _audio_tokens(self, audio: Tensor, layout: LatentLayout) -> Tensor | None:
+        """Tokens of the noise frames. A reference from outside the clip has no sound of its own and needs none."""
+        if self.params.audio is None:
+            return None
+        if audio.shape[1] != 1:
+            raise RequestError(f"audio of {audio.shape[1]} people, but this network hears one", hint="give one voice")
+        tokens = self.audio_proj(audio[:, 0])
+        if not len(layout) - layout.references <= tokens.shape[1] <= len(layout):
+            raise RequestError(
+                f"audio for {tokens.shape[1]} latent frames, but the clip has {len(layout)}",
+                hint="cut the audio to the video frames that the clip hears",
+            )
+        return tokens[:, tokens.shape[1] - (len(layout) - layout.clean) :]
+
+    def _run(self, x: Tensor, given: Given, cache: ClipCache | None = None) -> Tensor:
+        for index, block in enumerate(self.blocks):
+            x = block(x, given, None if cache is None else cache[index])
+        return x
+
+    def _run_cached(self, x: Tensor, given: Given, cache: ClipCache) -> Tensor:
+        """The noise frames after all blocks; clean frames go through the blocks once, to fill the cache."""
+        clean = given.clean
+        if not cache.filled:
+            self._run(x[:, :clean], replace(given, time=given.time[:, :clean]), cache)
+        return self._run(x[:, clean:], replace(given, time=given.time[:, clean:], clean=0), cache)
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv3d):
+                nn.init.xavier_uniform_(module.weight.flatten(1))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for layer in (self.t_embedder.mlp[0], self.t_embedder.mlp[2]):
+            nn.init.normal_(layer.weight, std=0.02)
+        silent = [self.final_layer.linear, self.final_layer.adaLN_modulation[1]]
+        for block in self.blocks:
+            silent += [block.adaLN_modulation[1], block.cross_attn.proj]
+            if self.params.audio is not None:
+                silent.append(block.audio_adaLN_modulation[1])
+        for layer in silent:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
