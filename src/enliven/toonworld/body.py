@@ -14,7 +14,7 @@ def paint_neck(canvas: Canvas, body: Placement, character: Character) -> None:
     """The neck and the shadow that the chin throws on it."""
     region = canvas.region(body, (-0.5, 0.5, 0.5, 1.75))
     u, v = region.u, region.v
-    neck = join(box(u, v - 1.0, 0.31, 0.5, 0.1), ellipse(u, v - 1.3, 0.46, 0.28), 0.15)
+    neck = join(box(u, v - 1.0, 0.31, 0.5, 0.1), ellipse(u, v - 1.3, 0.36, 0.28), 0.1)
     region.fill(neck, character.skin.towards(INK, 0.06))
     chin = ellipse(u, v - 0.55, 0.8, 0.72)
     region.fill(chin, character.skin.towards(INK, 0.28), 0.8, blur=0.14, within=neck)

@@ -212,16 +212,19 @@ def sample_character(seed: int) -> Character:
     person = chance.choice(list(Person))
     hat = chance.choice(list(Hat)[1:]) if chance.random() < 0.16 else Hat.NONE
     skin = _vary(chance, chance.choice(SKINS))
+    hair = _hair(chance, person)
+    dark = skin.brightness < 0.5
+    hair_colours = HAIRS[:2] * 4 + HAIRS if dark else HAIRS[:6] * 3 + HAIRS[6:]
     cloth = _vary(chance, chance.choice(CLOTHS))
     accent = _contrasting(chance, CLOTHS, cloth)
     wall = _vary(chance, _contrasting(chance, WALLS, skin, at_least=0.08))
     return Character(
         person=person,
         skin=skin,
-        hair=_hair(chance, person),
-        hair_colour=_vary(chance, _contrasting(chance, HAIRS[:6] * 3 + HAIRS[6:], skin, at_least=0.1)),
+        hair=hair,
+        hair_colour=_vary(chance, _contrasting(chance, hair_colours, skin, at_least=0.08)),
         eye_shape=chance.choice(list(EyeShape)),
-        eye_colour=chance.choice(EYES),
+        eye_colour=chance.choice(EYES[:1] * 4 + EYES if dark else EYES),
         shirt=chance.choice(list(Shirt)),
         cloth=cloth,
         accent=accent,
@@ -231,7 +234,7 @@ def sample_character(seed: int) -> Character:
         hat=hat,
         glasses=chance.choice(list(Glasses)[1:]) if chance.random() < 0.25 else Glasses.NONE,
         facial_hair=_facial_hair(chance, person),
-        earrings=person is not Person.MAN and chance.random() < 0.3,
+        earrings=person is not Person.MAN and hair is not Hair.BOB and chance.random() < 0.3,
         geometry=_geometry(chance),
     )
 

@@ -60,7 +60,7 @@ def _paint_person(canvas: Canvas, character: Character, state: FaceState, middle
     paint_back_hair(canvas.region(back, BACK_BOX), character)
     paint_neck(canvas, body, character)
     paint_body(canvas, body, character)
-    paint_head(canvas, outline, face, character)
+    paint_head(canvas, outline, face, character, state)
     paint_nose(canvas, face.moved(0.25 * state.yaw, 0.2 * state.pitch), character)
     paint_mouth(canvas, face, character, state)
     paint_eyes(canvas, face, character, state)

@@ -20,28 +20,30 @@ from enliven.toonworld.character import (
 from enliven.toonworld.shapes import Field, both, bow, box, circle, cut, ellipse, join, segment
 from enliven.toonworld.state import FaceState
 
+GOLD = Colour("yellow", (0.87, 0.7, 0.38))
 TONGUE = Colour("pink", (0.93, 0.48, 0.49))
 CAVITY = Colour("red", (0.33, 0.07, 0.11))
 EYE_RATIO = {EyeShape.ROUND: 1.1, EyeShape.ALMOND: 0.85, EyeShape.WIDE: 1.25}
 
 
-def paint_head(canvas: Canvas, outline: Placement, face: Placement, character: Character) -> None:
+def paint_head(canvas: Canvas, outline: Placement, face: Placement, character: Character, state: FaceState) -> None:
     """Ears, head, cheeks and the beard that follows the jaw."""
     geometry, skin = character.geometry, character.skin
     width = geometry.head_width
-    region = canvas.region(outline, (-1.2, -1.05, 1.2, 1.1))
+    region = canvas.region(outline, (-1.2, -1.05, 1.2, 1.15))
     u, v = region.u, region.v
     if character.hat or character.hair not in (Hair.BOB, Hair.LONG, Hair.WAVY):
         _paint_ears(region, character)
     if character.earrings:
         region.fill(circle(u.abs() - width - 0.06, v - 0.38, 0.075), character.accent.towards(WHITE, 0.25))
-    head = ellipse(u * (1 + geometry.jaw * (v + 0.2)), v, width, 1.0)
+    jaw = torch.where(v < 0, 1.0, 1.0 + 0.045 * _frames(state.mouth_open))
+    head = ellipse(u * (1 + geometry.jaw * (v + 0.2)), v, width, jaw)
     region.fill(head, skin)
     lit = ellipse(u + 0.12, v + 0.1, width * 1.02, 1.02)
     region.fill(-lit, skin.towards(INK, 0.3), 0.55, blur=0.22, within=head)
     if character.facial_hair is FacialHair.BEARD:
         bare = ellipse(u, v + 0.05, width * 0.84, 0.5)
-        beard = cut(ellipse(u, v, width + 0.02, 1.05), join(bare, v - 0.14, 0.1), 0.1)
+        beard = cut(ellipse(u, v, width + 0.02, jaw + 0.05), join(bare, v - 0.14, 0.1), 0.1)
         region.fill(beard, character.hair_colour.towards(skin, 0.08))
     cheeks = canvas.region(face, (-0.8, -0.05, 0.8, 0.7))
     patch = ellipse(cheeks.u.abs() - 0.5, cheeks.v - 0.34, 0.2, 0.15)
@@ -60,7 +62,7 @@ def paint_nose(canvas: Canvas, nose: Placement, character: Character) -> None:
     size = character.geometry.nose_size
     region = canvas.region(nose, (-0.25, -0.05, 0.25, 0.45))
     u, v = region.u, region.v - 0.2
-    region.fill(ellipse(u, v, 0.13 * size, 0.1 * size), character.skin.towards(BLUSH, 0.35), 0.55, blur=0.07)
+    region.fill(ellipse(u, v, 0.13 * size, 0.1 * size), character.skin.towards(BLUSH, 0.25), 0.2 + 0.35 * character.skin.brightness, blur=0.07)
     region.fill(bow(u, v - 0.09, 0.085 * size, -0.04, 0.02), character.skin.towards(INK, 0.42))
     region.fill(circle(u + 0.03, v + 0.04, 0.03), WHITE, 0.45, blur=0.05)
 
@@ -73,8 +75,9 @@ def paint_eyes(canvas: Canvas, face: Placement, character: Character, state: Fac
     side = torch.sign(region.u)
     u, v = region.u.abs() - geometry.eye_distance, region.v
     blink = _frames(state.blink)
-    apex = down * (1.02 - 1.4 * blink)
-    white = torch.maximum(ellipse(u, v, across, down), apex * (1 - (u / across) ** 2).clamp(min=0) * -1 - v)
+    apex = down * (1 - 1.35 * blink)
+    lid = -apex * (1 - (u / across) ** 2).clamp(min=0).sqrt()
+    white = torch.maximum(ellipse(u, v, across, down), lid - v)
     open_ = 1 - state.blink.clamp(0.8, 1) * 5 + 4
     region.fill(white, WHITE.towards(character.skin, 0.06), open_)
     iris_u = u - side * 0.3 * across * _frames(state.gaze_x)
@@ -84,9 +87,10 @@ def paint_eyes(canvas: Canvas, face: Placement, character: Character, state: Fac
     region.fill(both(circle(iris_u, iris_v, 0.4 * across), white + 0.01), INK.towards(character.eye_colour, 0.15), open_)
     glint = circle(iris_u + side * 0.27 * across, iris_v + 0.27 * across, 0.21 * across)
     region.fill(both(glint, white + 0.02), WHITE, open_)
-    lash = bow(u, v, across * 1.04, apex, 0.032 if character.person is Person.MAN else 0.042)
+    rim = ellipse(u, v, across, apex.abs().clamp(min=0.02)).abs()
+    lash = both(rim - (0.03 if character.person is Person.MAN else 0.038), v * torch.sign(apex) - 0.01)
     if character.person is Person.WOMAN:
-        lash = join(lash, segment(u, v, (across, -0.02), (across * 1.45, -0.08), 0.028))
+        lash = join(lash, segment(u, v, (across, -0.03), (across * 1.4, -0.09), 0.026))
     region.fill(lash, INK)
     _paint_brows(region, u, character, state)
 
@@ -146,7 +150,7 @@ def paint_glasses(canvas: Canvas, face: Placement, outline: Placement, character
         lens = circle(u, v - 0.02, 0.28)
     else:
         lens = box(u, v - 0.02, 0.29, 0.23, 0.09)
-    frame = INK.towards(character.accent, 0.35)
+    frame = INK.towards(character.accent, 0.35) if character.skin.brightness > 0.45 else GOLD
     region.fill(lens, WHITE, 0.12)
     bridge = bow(region.u, v + 0.03, geometry.eye_distance - 0.27, 0.04, 0.026)
     temple = segment(u, v, (0.28, -0.05), (geometry.head_width - geometry.eye_distance + 0.02, -0.02), 0.026)

@@ -20,7 +20,7 @@ def paint_back_hair(region: Region, character: Character) -> None:
     if character.hat:
         shape = both(shape, BRIM - region.v, 0.1)
     colour = character.hair_colour
-    region.fill(shape, colour.towards(INK, 0.08 if character.hair is Hair.CURLY else 0.22))
+    region.fill(shape, colour.towards(INK, 0.04 if character.hair is Hair.CURLY else 0.22))
 
 
 def _back_shape(u: Field, v: Field, character: Character) -> Field | None:
@@ -98,9 +98,9 @@ def _parted(u: Field, v: Field, character: Character, crown: Field, end: float) 
     width, part = character.geometry.head_width, character.geometry.hair_part
     left = ellipse(u + 0.32 - part * 0.5, v - 0.4, width * 0.66, 1.06)
     right = ellipse(u - 0.32 - part * 0.5, v - 0.4, width * 0.66, 1.06)
-    face = join(join(left, right, 0.1), box(u, v - end - 1.0, 2, 1.0), 0.1)
-    face = join(face, ellipse(u, v - 0.4, width * 0.9, 0.95), 0.1)
-    return cut(crown, face, 0.04)
+    face = join(join(left, right, 0.1), ellipse(u, v - 0.4, width * 0.9, 0.95), 0.1)
+    face = both(face, ellipse(u, v, width * 0.93, 1.1), 0.05)
+    return cut(crown, join(face, box(u, v - end - 1.0, 2, 1.0), 0.1), 0.04)
 
 
 def paint_hat(region: Region, character: Character) -> None:

@@ -59,9 +59,8 @@ def heart(u: Field, v: Field, radius: float) -> Field:
     """Heart about ``radius`` wide to each side."""
     across = u.abs()
     lobes = circle(across - 0.45 * radius, v + 0.25 * radius, 0.55 * radius)
-    tip = box((across + v - 0.25 * radius) / math.sqrt(2), (across - v + 0.25 * radius) / math.sqrt(2), 0.5, 0.5)
-    wedge = torch.maximum(across + v - 0.98 * radius, -v - 0.25 * radius) / math.sqrt(2)
-    return torch.minimum(lobes, torch.maximum(wedge, tip - radius))
+    slope = (across + v - 0.98 * radius) / math.sqrt(2)
+    return torch.minimum(lobes, torch.maximum(slope, -v - 0.1 * radius))
 
 
 def join(first: Field, second: Field, blend: float = 0.0) -> Field:
