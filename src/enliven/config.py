@@ -95,7 +95,7 @@ def _fault(kind: type, fault: Any) -> str:
     return f"{'.'.join(path) or kind.__name__}: {fault['msg']}{given}"
 
 
-def _names(kind: type, path: Sequence[str] = ()) -> list[str]:
+def _names(kind: Any, path: Sequence[str] = ()) -> list[str]:
     """The field names of the dataclass that ``path`` leads to inside ``kind``."""
     for part in path:
         hint = get_type_hints(kind).get(part) if is_dataclass(kind) else None

@@ -1,0 +1,81 @@
+"""The flags of ``enliven generate`` and the run-file values they stand for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from enliven.errors import ConfigError
+
+INPUTS = Group("Inputs", sort_key=1)
+SAMPLING = Group("Sampling", sort_key=2)
+OUTPUT = Group("Output", sort_key=3)
+
+GUIDANCE = {"text_guidance": "text", "audio_guidance": "audio"}
+
+
+@Parameter(name="*", group=INPUTS)
+@dataclass(frozen=True)
+class Inputs:
+    """What the video is made from."""
+
+    portrait: Path | None = None
+    """Picture of the person. Without one, the model invents a person."""
+    audio: tuple[Path, ...] | None = None
+    """Speech: any sound or video file; repeat for a second speaker."""
+    prompt: str | None = None
+    """What is seen: who speaks, where, in what light and mood."""
+    negative_prompt: str | None = None
+    """What guidance should lead away from."""
+    video: Annotated[Path | None, Parameter(name="--continue")] = None
+    """A video to go on from, instead of starting afresh."""
+
+
+@Parameter(name="*", group=SAMPLING)
+@dataclass(frozen=True)
+class Sampling:
+    """How the video is made. What is left out, the model decides."""
+
+    model: str | None = None
+    """Name of a model; `enliven models` lists them."""
+    seconds: float | None = None
+    """Length of the video. Default: as long as the speech."""
+    size: str | None = None
+    """WIDTHxHEIGHT in pixels, for example 128x128."""
+    steps: int | None = None
+    """Denoising steps for each clip."""
+    text_guidance: float | None = None
+    """How strongly the prompt guides."""
+    audio_guidance: float | None = None
+    """How strongly the speech guides."""
+    reference_index: int | None = None
+    """Where on the time line the reference stands, in latent frames."""
+    skip_radius: int | None = None
+    """How many latent frames around the reference do not see it."""
+    seed: int | None = None
+    """The same seed and inputs give the same video."""
+
+
+def values(*groups: Inputs | Sampling) -> dict[str, Any]:
+    """The run-file values of the flags that were given."""
+    given = {name: value for group in groups for name, value in vars(group).items() if value is not None}
+    guidance = {inner: given.pop(flag) for flag, inner in GUIDANCE.items() if flag in given}
+    if guidance:
+        given["guidance"] = guidance
+    if "size" in given:
+        given["width"], given["height"] = pixels(given.pop("size"))
+    return given
+
+
+def pixels(size: str) -> tuple[int, int]:
+    """Width and height of a ``WIDTHxHEIGHT``.
+
+    Raises:
+        ConfigError: when ``size`` is not two positive numbers.
+
+    """
+    width, cross, height = size.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ConfigError(f"--size {size!r} is not WIDTHxHEIGHT", hint="for example: --size 128x128")
+    return int(width), int(height)

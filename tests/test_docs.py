@@ -1,0 +1,58 @@
+"""What the documents say is true: links lead somewhere, trees match, commands parse."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from enliven.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "enliven"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [body for language, body in BLOCK.findall(page.read_text()) if language in languages]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text()):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), f"{link} leads nowhere"
+        assert not anchor or anchor in anchors(target), f"{link}: no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_shown_are_commands_known(page: Path) -> None:
+    lines = "\n".join(blocks(page, "sh", "console")).replace("\\\n", " ").splitlines()
+    for line in lines:
+        command = shlex.split(line.removeprefix("$ "), comments=True)
+        if command[:1] == ["enliven"]:
+            app.parse_args(command[1:], exit_on_error=False, print_error=False)
+
+
+def test_the_tree_in_the_readme_is_the_tree() -> None:
+    (tree,) = [block for block in blocks(ROOT / "README.md", "", "text") if block.startswith("src/enliven/")]
+    told = set(re.findall(r"^  (\w+(?:\.py|/))", tree, re.MULTILINE))
+    found = {path.name for path in SOURCE.glob("*.py") if path.name != "__init__.py"}
+    found |= {f"{path.name}/" for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert told == found
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    numbers = [int(page.name[:4]) for page in sorted((ROOT / "docs" / "adr").glob("*.md"))]
+    assert numbers == list(range(1, len(numbers) + 1))
