@@ -6,8 +6,8 @@ from enliven.toonworld.shapes import Field, both, box, circle, cut, ellipse, hea
 from enliven.toonworld.state import FaceState
 
 SHOULDER = 1.3
-HAND = (1.05, 2.2)
-REACH = 0.72
+HAND_SIDE = 1.05
+REACH = 0.9
 
 
 def paint_neck(canvas: Canvas, body: Placement, character: Character) -> None:
@@ -52,12 +52,12 @@ def _collar(u: Field, v: Field) -> Field:
 
 
 def _paint_motif(region: Region, character: Character, cloth: Field) -> None:
-    u, v = region.u, region.v - 1.67
+    u, v = region.u, region.v - 1.64
     match character.shirt:
         case Shirt.STRIPE:
             region.fill(both(cloth, v.abs() - 0.1), character.accent)
         case Shirt.STAR:
-            region.fill(star(u, v, 0.18), character.accent)
+            region.fill(star(u, v, 0.17), character.accent)
         case Shirt.HEART:
             region.fill(heart(u, v, 0.17), character.accent)
         case Shirt.DISC:
@@ -65,19 +65,19 @@ def _paint_motif(region: Region, character: Character, cloth: Field) -> None:
 
 
 def paint_hand(canvas: Canvas, body: Placement, character: Character, state: FaceState) -> None:
-    """An open hand that rises from the lower edge as ``gesture`` goes to 1."""
+    """An open hand that rises into view from below the frame as ``gesture`` goes to 1."""
     if not state.gesture.any():
         return
-    rising = body.moved(HAND[0] + 0.06 * state.gesture, HAND[1] - REACH * state.gesture)
+    hidden = (1 - body.y) / body.scale + 0.45
+    rising = body.moved(HAND_SIDE + 0.06 * state.gesture, hidden - REACH * state.gesture)
     region = canvas.region(rising, (-0.4, -0.45, 0.4, 0.9))
     u, v = region.u, region.v
     hand = box(u, v, 0.19, 0.2, 0.13)
     for start, tip in (((-0.13, -0.1), (-0.16, -0.29)), ((0.0, -0.1), (0.0, -0.34)), ((0.13, -0.1), (0.16, -0.29))):
         hand = join(hand, segment(u, v, start, tip, 0.075), 0.03)
     hand = join(hand, segment(u, v, (-0.12, 0.1), (-0.29, -0.04), 0.07), 0.04)
-    skin, seen = character.skin, state.gesture.clamp(0, 0.1) * 10
     sleeve = segment(u, v, (0.02, 0.42), (0.12, 1.2), 0.24)
-    region.fill(sleeve, character.cloth.towards(INK, 0.12), seen)
-    region.fill(hand - 0.025, skin.towards(INK, 0.3), seen)
-    region.fill(hand, skin, seen)
-    region.fill(box(u - 0.02, v - 0.28, 0.24, 0.08, 0.07), character.cloth.towards(WHITE, 0.2), seen)
+    region.fill(sleeve, character.cloth.towards(INK, 0.12))
+    region.fill(hand - 0.025, character.skin.towards(INK, 0.3))
+    region.fill(hand, character.skin)
+    region.fill(box(u - 0.02, v - 0.28, 0.24, 0.08, 0.07), character.cloth.towards(WHITE, 0.2))

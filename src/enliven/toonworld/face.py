@@ -98,7 +98,8 @@ def paint_eyes(canvas: Canvas, face: Placement, character: Character, state: Fac
 def _paint_brows(region: Region, u: Field, character: Character, state: FaceState) -> None:
     geometry, brow = character.geometry, _frames(state.brow)
     v = region.v + geometry.brow_height + 0.07 * brow
-    arch = bow(u - 0.01, v, 0.2, 0.06 + 0.03 * brow, geometry.brow_weight)
+    weight = geometry.brow_weight * (0.75 if character.person is Person.WOMAN else 1.0)
+    arch = bow(u - 0.01, v, 0.2, 0.06 + 0.03 * brow, weight)
     region.fill(arch, character.hair_colour.towards(INK, 0.35))
 
 
@@ -114,7 +115,7 @@ def paint_mouth(canvas: Canvas, face: Placement, character: Character, state: Fa
     u = region.u
     v = region.v + smile * ((u / half) ** 2).clamp(max=1.6) - 0.03
     _paint_facial_hair(region, character, above)
-    lips = skin.towards(BLUSH, 0.6 if character.person is not Person.MAN else 0.42).towards(INK, 0.14)
+    lips = skin.towards(BLUSH, 0.6 if character.person is not Person.MAN else 0.42).towards(INK, 0.2 * skin.brightness)
     full = geometry.lip * (1 + 0.35 * rounding)
     upper = ellipse(u, v, half + 0.05, above + 0.05 * full)
     lower = ellipse(u, v, half + 0.035, below + 0.095 * full)

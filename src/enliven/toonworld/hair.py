@@ -67,16 +67,17 @@ def _front_shape(u: Field, v: Field, character: Character) -> Field:
     geometry = character.geometry
     width, part = geometry.head_width, geometry.hair_part
     side = 1.0 if part > 0 else -1.0
-    crown = ellipse(u, v + 0.08, width + 0.09, 1.03)
+    cropped = character.hair in (Hair.SHORT, Hair.QUIFF)
+    crown = ellipse(u, v + 0.08, width + (0.03 if cropped else 0.09), 1.03)
     match character.hair:
         case Hair.SHORT:
-            face = join(ellipse(u, v - 0.3, width * 0.88, 0.84), box(u, v - 0.9, 2, 1.0), 0.1)
+            face = join(ellipse(u, v - 0.3, width * 0.88, 0.84), box(u, v - 0.9, 2, 0.98), 0.15)
             sweep = ellipse(u + side * 0.42, v + 0.62, 0.62, 0.24)
             return join(cut(crown, face, 0.08), both(sweep, crown), 0.1)
         case Hair.QUIFF:
             lift = ellipse(u - part, v + 1.0, 0.55, 0.28)
-            face = join(ellipse(u, v - 0.3, width * 0.88, 0.86), box(u, v - 0.9, 2, 1.0), 0.1)
-            return cut(join(crown, lift, 0.25), face, 0.08)
+            face = join(ellipse(u, v - 0.3, width * 0.88, 0.86), box(u, v - 0.9, 2, 0.98), 0.15)
+            return cut(join(crown, lift, 0.2), face, 0.08)
         case Hair.BOB:
             face = join(box(u, v - 0.62, width * 0.82, 0.98, 0.2), box(u, v - 1.45, 2, 0.9), 0.1)
             return cut(ellipse(u, v + 0.05, width + 0.2, 1.08), face, 0.05)
@@ -107,16 +108,16 @@ def paint_hat(region: Region, character: Character) -> None:
     """A beanie or a cap down to the brows; it covers all hair above its brim."""
     u, v = region.u, region.v
     width = character.geometry.head_width
-    dome = ellipse(u, v + 0.3, width + 0.16, 0.98)
+    dome = ellipse(u, v + 0.3, width + 0.1, 0.98)
     dome = both(dome, v - BRIM - 0.02, 0.05)
     region.fill(dome, character.accent)
-    lit = ellipse(u + 0.2, v + 0.3, width + 0.14, 1.05)
+    lit = ellipse(u + 0.2, v + 0.3, width + 0.1, 1.05)
     region.fill(-lit, character.accent.towards(INK, 0.4), 0.5, blur=0.2, within=dome)
     if character.hat is Hat.BEANIE:
         region.fill(circle(u, v + 1.3, 0.19), character.accent.towards(WHITE, 0.55))
-        band = box(u, v - BRIM + 0.1, width + 0.2, 0.16, 0.14)
+        band = box(u, v - BRIM + 0.1, width + 0.14, 0.15, 0.13)
         region.fill(band, character.accent.towards(WHITE, 0.35))
     else:
-        brim = both(ellipse(u, v - BRIM + 0.02, width * 0.92, 0.2), BRIM - 0.06 - v, 0.05)
+        brim = both(ellipse(u, v - BRIM + 0.04, width * 1.04, 0.21), BRIM - 0.06 - v, 0.05)
         region.fill(brim, character.accent.towards(INK, 0.3))
         region.fill(circle(u, v + 0.82, 0.16), character.accent.towards(WHITE, 0.7))

@@ -86,7 +86,7 @@ def _beats(seconds: Float[Tensor, "f"], generator: torch.Generator) -> Float[Ten
     for start in _times(seconds, generator, 8.0, 18.0):
         height = 0.65 + 0.25 * _chance(generator)
         beat = 0.1 * torch.sin(2 * math.pi * 0.9 * (seconds - start))
-        hand = hand + (height + beat) * _bump(seconds - start, rise=0.6, hold=0.4 + 0.6 * _chance(generator))
+        hand = hand + (height + beat) * _bump(seconds - start, rise=0.8, hold=0.4 + 0.6 * _chance(generator))
     return hand
 
 
