@@ -1,7 +1,8 @@
 """Neck, shirt and hand. Unit: half the head height; the middle of the head is the origin."""
 
 from enliven.toonworld.canvas import Canvas, Placement, Region
-from enliven.toonworld.character import INK, WHITE, Character, Shirt
+from enliven.toonworld.character import Character, Shirt
+from enliven.toonworld.palette import INK, WHITE
 from enliven.toonworld.shapes import Field, both, box, circle, cut, ellipse, heart, join, segment, star
 from enliven.toonworld.state import FaceState
 

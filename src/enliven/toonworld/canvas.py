@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from enliven.toonworld.character import Colour
+from enliven.toonworld.palette import Colour
 from enliven.toonworld.shapes import Field
 
 Box = tuple[float, float, float, float]

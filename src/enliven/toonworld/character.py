@@ -1,31 +1,10 @@
 """Who is drawn: looks that stay the same for a whole clip."""
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
 
-Option = TypeVar("Option")
-
-
-@dataclass(frozen=True, slots=True)
-class Colour:
-    """A named colour; red, green and blue in 0..1."""
-
-    name: str
-    rgb: tuple[float, float, float]
-
-    def towards(self, other: "Colour", share: float) -> "Colour":
-        """This colour with ``share`` (0..1) of another mixed in."""
-        red, green, blue = (mine + share * (its - mine) for mine, its in zip(self.rgb, other.rgb, strict=True))
-        return Colour(self.name, (red, green, blue))
-
-    @property
-    def brightness(self) -> float:
-        """Perceived lightness in 0..1."""
-        red, green, blue = self.rgb
-        return 0.3 * red + 0.59 * green + 0.11 * blue
+from enliven.toonworld.palette import CLOTHS, DECORS, EYES, HAIRS, SKINS, WALLS, Colour
 
 
 class Person(StrEnum):
@@ -44,8 +23,8 @@ class Hair(StrEnum):
     BOB = "chin-length"
     LONG = "long"
     CURLY = "curly"
-    BUN = "tied-up"
-    PIGTAILS = "pigtail"
+    BUN = "bun"
+    PIGTAILS = "pigtails"
     WAVY = "wavy"
 
 
@@ -65,7 +44,7 @@ class Shirt(StrEnum):
     STRIPE = "stripe"
     STAR = "star"
     HEART = "heart"
-    DISC = "disc"
+    DISC = "dot"
 
 
 class Scene(StrEnum):
@@ -148,64 +127,6 @@ class Character:
     geometry: Geometry
 
 
-def _colours(table: Mapping[str, str]) -> tuple[Colour, ...]:
-    return tuple(Colour(name, _parse(code)) for name, code in table.items())
-
-
-def _parse(code: str) -> tuple[float, float, float]:
-    red, green, blue = (int(code[i : i + 2], 16) / 255 for i in (0, 2, 4))
-    return red, green, blue
-
-
-SKINS = tuple(
-    Colour("skin", _parse(code)) for code in ("ffdcc2", "f8c9a4", "eab184", "d39a6a", "b57a4e", "8f5b3a", "6f452d")
-)
-HAIRS = _colours(
-    {
-        "black": "2b2530",
-        "dark brown": "4a2f26",
-        "brown": "7a4a2c",
-        "red": "b8432a",
-        "blond": "e5b755",
-        "grey": "a9a8b3",
-        "pink": "e07a9d",
-        "blue": "4a6fc4",
-    }
-)
-EYES = _colours({"brown": "5b3a24", "green": "3f7f52", "blue": "3572b0", "grey": "5d6c7c"})
-CLOTHS = _colours(
-    {
-        "red": "d1495b",
-        "orange": "e8853d",
-        "yellow": "f0be4d",
-        "green": "3f9168",
-        "teal": "2b8a98",
-        "blue": "3d68b8",
-        "navy": "2e3d66",
-        "purple": "7d559f",
-        "pink": "e58aa5",
-        "white": "f3efe6",
-        "black": "35363f",
-    }
-)
-WALLS = _colours(
-    {
-        "light blue": "bfe0ee",
-        "cream": "f5e8cc",
-        "mint": "c6e6d2",
-        "lilac": "d8cfee",
-        "peach": "fad7c0",
-        "grey": "cfd5dc",
-        "rose": "f3cbd3",
-        "teal": "8cc5c6",
-    }
-)
-DECORS = _colours({"white": "fdf9f0", "green": "86c08a", "yellow": "f6d06f", "blue": "8fb7de", "orange": "eeaa78"})
-WHITE = Colour("white", (1.0, 1.0, 1.0))
-INK = Colour("black", (0.16, 0.11, 0.14))
-BLUSH = Colour("red", (0.92, 0.33, 0.33))
-
-
 def sample_character(seed: int) -> Character:
     """Draw a person by chance; the same seed gives the same person."""
     chance = random.Random(seed)
@@ -234,42 +155,56 @@ def sample_character(seed: int) -> Character:
         hat=hat,
         glasses=chance.choice(list(Glasses)[1:]) if chance.random() < 0.25 else Glasses.NONE,
         facial_hair=_facial_hair(chance, person),
-        earrings=person is not Person.MAN and hair is not Hair.BOB and chance.random() < 0.3,
+        earrings=person is not Person.MAN and hair not in (Hair.BOB, Hair.LONG) and chance.random() < 0.3,
         geometry=_geometry(chance),
     )
 
 
 def caption(character: Character) -> str:
     """One sentence that says what is seen."""
-    extras = [f"{character.hair} {character.hair_colour.name} hair"]
+    traits = [_hair_words(character)]
     if character.facial_hair:
-        extras.append(f"a {character.facial_hair}")
+        traits.append(f"a {character.facial_hair}")
     if character.glasses:
-        extras.append(f"{character.glasses} glasses")
+        traits.append(f"{character.glasses} glasses")
     if character.earrings:
-        extras.append("earrings")
+        traits.append("earrings")
     if character.hat:
-        extras.append(f"a {character.accent.name} {character.hat}")
-    traits = " and ".join([", ".join(extras[:-1]), extras[-1]] if len(extras) > 1 else extras)
-    return (
-        f"A cartoon {character.person} with {traits} in a {_clothing(character)}, "
-        f"in front of {_place(character)}."
-    )
+        traits.append(f"{_article(character.accent)} {character.hat}")
+    *others, last = traits
+    looks = f"{', '.join(others)} and {last}" if others else last
+    return f"A cartoon {character.person} with {looks} in {_clothing(character)}, in front of {_place(character)}."
+
+
+def _article(colour: Colour) -> str:
+    return f"{'an' if colour.name[0] in 'aeiou' else 'a'} {colour.name}"
+
+
+def _hair_words(character: Character) -> str:
+    colour = character.hair_colour.name
+    match character.hair:
+        case Hair.BUN:
+            return f"{colour} hair in a bun"
+        case Hair.PIGTAILS:
+            return f"{colour} pigtails"
+        case style:
+            return f"{style} {colour} hair"
 
 
 def _clothing(character: Character) -> str:
+    sweater = f"{_article(character.cloth)} sweater"
     if character.shirt is Shirt.PLAIN:
-        return f"{character.cloth.name} sweater"
-    return f"{character.cloth.name} sweater with a {character.accent.name} {character.shirt}"
+        return sweater
+    return f"{sweater} with {_article(character.accent)} {character.shirt}"
 
 
 def _place(character: Character) -> str:
-    wall = f"a {character.wall.name} wall"
+    wall = f"{_article(character.wall)} wall"
     return {
         Scene.PLAIN: wall,
         Scene.WINDOW: f"{wall} with a window",
         Scene.HILLS: f"{character.decor.name} hills",
-        Scene.SUN: f"a {character.decor.name} sun",
+        Scene.SUN: f"{_article(character.decor)} sun",
         Scene.SHELF: f"{wall} with a shelf",
         Scene.PLANT: f"{wall} with a plant",
         Scene.LAMP: f"{wall} with a lamp",
@@ -315,7 +250,5 @@ def _vary(chance: random.Random, colour: Colour, amount: float = 0.02) -> Colour
     return Colour(colour.name, (red, green, blue))
 
 
-def _contrasting(
-    chance: random.Random, palette: tuple[Colour, ...], against: Colour, at_least: float = 0.2
-) -> Colour:
+def _contrasting(chance: random.Random, palette: tuple[Colour, ...], against: Colour, at_least: float = 0.2) -> Colour:
     return chance.choice([c for c in palette if abs(c.brightness - against.brightness) >= at_least])

@@ -1,6 +1,5 @@
 """Draw a clip of one or two people, all frames in one batch."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -65,7 +64,7 @@ def _paint_person(canvas: Canvas, character: Character, state: FaceState, middle
     paint_mouth(canvas, face, character, state)
     paint_eyes(canvas, face, character, state)
     paint_front_hair(canvas.region(outline.moved(0.2 * state.yaw, 0.2 * state.pitch), FRONT_BOX), character)
-    paint_glasses(canvas, face, outline, character)
+    paint_glasses(canvas, face, character)
     if character.hat is not Hat.NONE:
         paint_hat(canvas.region(outline, FRONT_BOX), character)
     paint_hand(canvas, body, character, state)

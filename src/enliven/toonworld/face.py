@@ -5,18 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from enliven.toonworld.canvas import Canvas, Placement, Region
-from enliven.toonworld.character import (
-    BLUSH,
-    INK,
-    WHITE,
-    Character,
-    Colour,
-    EyeShape,
-    FacialHair,
-    Glasses,
-    Hair,
-    Person,
-)
+from enliven.toonworld.character import Character, EyeShape, FacialHair, Glasses, Hair, Person
+from enliven.toonworld.palette import BLUSH, INK, WHITE, Colour
 from enliven.toonworld.shapes import Field, both, bow, box, circle, cut, ellipse, join, segment
 from enliven.toonworld.state import FaceState
 
@@ -62,7 +52,12 @@ def paint_nose(canvas: Canvas, nose: Placement, character: Character) -> None:
     size = character.geometry.nose_size
     region = canvas.region(nose, (-0.25, -0.05, 0.25, 0.45))
     u, v = region.u, region.v - 0.2
-    region.fill(ellipse(u, v, 0.13 * size, 0.1 * size), character.skin.towards(BLUSH, 0.25), 0.2 + 0.35 * character.skin.brightness, blur=0.07)
+    region.fill(
+        ellipse(u, v, 0.13 * size, 0.1 * size),
+        character.skin.towards(BLUSH, 0.25),
+        0.2 + 0.35 * character.skin.brightness,
+        blur=0.07,
+    )
     region.fill(bow(u, v - 0.09, 0.085 * size, -0.04, 0.02), character.skin.towards(INK, 0.42))
     region.fill(circle(u + 0.03, v + 0.04, 0.03), WHITE, 0.45, blur=0.05)
 
@@ -84,7 +79,9 @@ def paint_eyes(canvas: Canvas, face: Placement, character: Character, state: Fac
     iris_v = v - 0.25 * down * _frames(state.gaze_y) - 0.02
     iris = circle(iris_u, iris_v, 0.68 * across)
     region.fill(both(iris, white + 0.01), character.eye_colour, open_)
-    region.fill(both(circle(iris_u, iris_v, 0.4 * across), white + 0.01), INK.towards(character.eye_colour, 0.15), open_)
+    region.fill(
+        both(circle(iris_u, iris_v, 0.4 * across), white + 0.01), INK.towards(character.eye_colour, 0.15), open_
+    )
     glint = circle(iris_u + side * 0.27 * across, iris_v + 0.27 * across, 0.21 * across)
     region.fill(both(glint, white + 0.02), WHITE, open_)
     rim = ellipse(u, v, across, apex.abs().clamp(min=0.02)).abs()
@@ -125,7 +122,11 @@ def paint_mouth(canvas: Canvas, face: Placement, character: Character, state: Fa
     region.fill(inside, CAVITY)
     lift = _frames(state.tongue)
     tongue = ellipse(u, v - below + lift * 0.6 * height, half * 0.62, 0.07 + 0.28 * height)
-    region.fill(both(tongue, inside + 0.015), TONGUE, (state.mouth_open * 10 - 0.3).clamp(0, 1))
+    region.fill(
+        both(tongue, inside + 0.015),
+        TONGUE,
+        ((state.mouth_open * 10 - 0.3) * (1 - 0.8 * state.mouth_round)).clamp(0, 1),
+    )
     edge = _frames(state.teeth) * torch.minimum(0.02 + 0.9 * height, torch.full_like(height, 0.13))
     teeth = torch.maximum(inside + 0.012, v + above - 0.01 - edge)
     region.fill(teeth, WHITE.towards(skin, 0.04), (state.teeth * 4).clamp(0, 1))
@@ -140,7 +141,7 @@ def _paint_facial_hair(region: Region, character: Character, above: Float[Tensor
         region.fill(bow(u, v + 0.08 + above, 0.27, 0.07, 0.068), colour)
 
 
-def paint_glasses(canvas: Canvas, face: Placement, outline: Placement, character: Character) -> None:
+def paint_glasses(canvas: Canvas, face: Placement, character: Character) -> None:
     """Rims around the eyes, a bridge, and temples to the ears."""
     if not character.glasses:
         return

@@ -1,15 +1,14 @@
 """Hair and hats of a head: what lies behind it and what lies over it. Unit: half the head height."""
 
 from enliven.toonworld.canvas import Region
-from enliven.toonworld.character import INK, WHITE, Character, Hair, Hat
+from enliven.toonworld.character import Character, Hair, Hat
+from enliven.toonworld.palette import INK, WHITE
 from enliven.toonworld.shapes import Field, both, bow, box, circle, cut, ellipse, join
 
 BRIM = -0.42
-CURLS = ((-0.86, -0.22), (-0.82, -0.58), (-0.56, -0.92), (-0.2, -1.1), (0.2, -1.1), (0.56, -0.92), (0.82, -0.58))
-CURLS = (*CURLS, (0.86, -0.22))
+CURLS = ((0.86, -0.22), (0.82, -0.58), (0.56, -0.92), (0.2, -1.1))
 BACK_BOX = (-1.45, -1.6, 1.45, 1.9)
 FRONT_BOX = (-1.2, -1.45, 1.2, 0.75)
-FLOWING = (Hair.LONG, Hair.BOB, Hair.WAVY, Hair.PIGTAILS)
 
 
 def paint_back_hair(region: Region, character: Character) -> None:
@@ -46,7 +45,7 @@ def _back_shape(u: Field, v: Field, character: Character) -> Field | None:
 def _curls(u: Field, v: Field, width: float, radius: float) -> Field:
     shape = ellipse(u, v + 0.3, width, 0.75)
     for across, down in CURLS:
-        shape = join(shape, circle(u - across * width / 0.86, v - down, radius), 0.06)
+        shape = join(shape, circle(u.abs() - across * width / 0.86, v - down, radius), 0.06)
     return shape
 
 

@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from enliven.toonworld.canvas import Canvas, Placement, Region
-from enliven.toonworld.character import INK, WHITE, Character, Colour, Scene
+from enliven.toonworld.character import Character, Scene
+from enliven.toonworld.palette import INK, WHITE, Colour
 from enliven.toonworld.shapes import Field, box, circle, ellipse, join, segment
 
 LEAF = Colour("green", (0.38, 0.62, 0.42))
