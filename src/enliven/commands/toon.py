@@ -1,0 +1,147 @@
+"""``enliven toon``: people who are drawn, so that every movement of theirs is known."""
+
+import json
+import random
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from enliven.errors import ConfigError
+
+if TYPE_CHECKING:
+    from enliven.data.clips import ToonClip
+    from enliven.toonworld.voice import Speech
+
+SIDES = range(32, 1025)
+MOST_SECONDS = 60
+DIGITS = 4
+
+Output = Annotated[Path, Parameter(alias="-o")]
+
+
+def portrait(*, seed: int = 7, output: Output = Path("portrait.png"), size: int = 128) -> None:
+    """Draw the portrait of a character: at rest, mouth closed, looking at the viewer.
+
+    Args:
+        seed: The same seed gives the same person.
+        output: The PNG file to write.
+        size: Height and width in pixels.
+
+    """
+    from enliven.commands.console import say, target
+    from enliven.media.image import to_image
+    from enliven.media.storage import replacing
+    from enliven.toonworld import draw
+    from enliven.toonworld.character import caption, sample_character
+
+    check_size(size)
+    path, character = target(output, ".png"), sample_character(seed)
+    pixels = (draw.portrait(character, (size, size)) * 255).round().byte()
+    with replacing(path) as part:
+        to_image(pixels).save(part, format="PNG")
+    say(f"{output}: {caption(character)}")
+
+
+def clip(
+    *,
+    seed: int = 7,
+    speech: str | None = None,
+    seconds: float | None = None,
+    output: Output = Path("clip.mp4"),
+    size: int = 128,
+) -> None:
+    """Draw a character saying a sentence: a video with sound, and beside it the truth as JSON.
+
+    Args:
+        seed: The same seed gives the same person, movement and, if none is named, sentence.
+        speech: A shipped sentence by its name, a .flac with its .json beside it, or "silence".
+        seconds: Length of the clip. Default: as long as the sentence, or 4 seconds of silence.
+        output: The MP4 file to write; the truth goes to the same name with .json.
+        size: Height and width in pixels.
+
+    """
+    from enliven.commands.console import say, target
+    from enliven.data.clips import FPS, RATE, make_clip
+    from enliven.media.mux import write_video
+    from enliven.types import Audio, Video
+
+    check_size(size)
+    path, spoken = target(output, ".mp4"), find_speech(speech, seed)
+    if seconds is None:
+        seconds = spoken.seconds if spoken else 4.0
+    if not 1 / FPS <= seconds <= MOST_SECONDS:
+        raise ConfigError(f"--seconds {seconds:g} is not a length", hint=f"give {1 / FPS:g} to {MOST_SECONDS}")
+    drawn = make_clip(seed, spoken, frames=int(seconds * FPS), size=(size, size))
+    write_video(Video(drawn.frames, FPS, Audio(drawn.samples[None], RATE)), path)
+    path.with_suffix(".json").write_text(json.dumps(truth(drawn, spoken)) + "\n", encoding="utf-8")
+    said = f'says "{spoken.text}"' if spoken else "says nothing"
+    say(f"{output}: {drawn.caption} It {said}.", f"{output.with_suffix('.json')}: every movement, frame by frame")
+
+
+def dataset(*, output: Output = Path("clips"), count: int = 100, seed: int = 0, frames: int = 81) -> None:
+    """Draw many clips for training: frames, sound and truth, one safetensors file each.
+
+    One clip in eight is silent. Clips that are there already are kept, so a stopped run goes on where it was.
+
+    Args:
+        output: The folder to fill.
+        count: How many clips it shall hold.
+        seed: Seed of the first clip; the others follow.
+        frames: Length of each clip in video frames.
+
+    """
+    from enliven.commands.console import make_folder, say
+    from enliven.commands.progress import listener
+    from enliven.data.clips import make_clip, save_clip
+    from enliven.types import Progress
+
+    if count < 1 or frames < 1:
+        raise ConfigError(f"{count} clips of {frames} frames are none", hint="give at least 1 of both")
+    folder = make_folder(output)
+    with listener() as tell:
+        for done, number in enumerate(range(seed, seed + count)):
+            tell(Progress("drawing clips", done, count))
+            path = folder / f"clip-{number:06}.safetensors"
+            if not path.exists():
+                spoken = None if number % 8 == 7 else find_speech(None, number)
+                save_clip(make_clip(number, spoken, frames=frames), path)
+        tell(Progress("drawing clips", count, count))
+    say(f"{output}: {count} clips of {frames} frames")
+
+
+def find_speech(name: str | None, seed: int) -> "Speech | None":
+    """The sentence of that name or file; one chosen by ``seed`` without a name, none for "silence"."""
+    from enliven.toonworld.voice import load_speech, read_speech, shipped_speech
+
+    if name == "silence":
+        return None
+    if name is None:
+        return load_speech(random.Random(seed).choice(shipped_speech()))
+    return read_speech(Path(name)) if Path(name).suffix else load_speech(name)
+
+
+def truth(drawn: "ToonClip", spoken: "Speech | None") -> dict[str, object]:
+    """What is known of a drawn clip, ready for JSON."""
+    from enliven.data.clips import FPS
+
+    state = {
+        field.name: [round(value, DIGITS) for value in getattr(drawn.state, field.name).tolist()]
+        for field in fields(drawn.state)
+    }
+    return {
+        "character": drawn.character,
+        "caption": drawn.caption,
+        "text": spoken.text if spoken else "",
+        "voice": spoken.voice if spoken else "",
+        "fps": FPS,
+        "state": state,
+    }
+
+
+def check_size(size: int) -> None:
+    """Refuse a side length that cannot be drawn or encoded. Raises ConfigError."""
+    if size not in SIDES or size % 2:
+        expected = f"an even number from {SIDES.start} to {SIDES.stop - 1} was expected"
+        raise ConfigError(f"--size {size}: {expected}", hint="128 is what the small models draw")
