@@ -25,7 +25,7 @@ LONGEST_SECONDS = 24 * 3600.0
 RATES = range(4_000, 768_001)
 LOUDEST = 16.0
 BLOCK_SECONDS = 1.0
-# Recorders that skip silence leave holes in the time stamps. Below the first bound they are jitter, above the second a fault.
+# Recorders that skip silence leave holes in the time stamps: below the first bound jitter, above the second a fault.
 HOLE_SECONDS = (0.05, 600.0)
 
 
@@ -157,7 +157,7 @@ def _check_samples(block: Audio, name: str, start: float) -> None:
     channel, index = (int(i) for i in (~fits).nonzero()[0])
     value = float(block.samples[channel, index])
     raise MediaError(
-        f"{name} holds the sample {value:g} at {_clock(start + index / block.rate)}; numbers within -1..1 were expected",
+        f"{name} holds the sample {value:g} at {_clock(start + index / block.rate)}; -1..1 was expected",
         hint="the recording is damaged or not normalised: export it again as 16-bit WAV",
     )
 

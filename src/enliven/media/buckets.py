@@ -60,9 +60,9 @@ def choose_bucket(height: int, width: int, resolution: Resolution = "480p", gran
     """
     table = BUCKETS.get((resolution, max(granularity, 32)))
     if table is None:
-        known = sorted({size for name, size in BUCKETS if name == resolution} | {16}) or sorted({n for n, _ in BUCKETS})
+        known = [16, *sorted({size for _, size in BUCKETS})]
         raise RequestError(
-            f"no frame sizes for {resolution} in steps of {granularity}; steps known: {known}",
+            f"no frame sizes for {resolution} in steps of {granularity}; 480p and 720p are known in steps of {known}",
             hint="choose one of those, or give height and width yourself",
         )
     ratio = height / width

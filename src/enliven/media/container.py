@@ -15,7 +15,7 @@ from enliven.errors import MediaError
 
 logger = logging.getLogger(__name__)
 
-# Single files only. Playlists (hls, dash, concat, image sequences) name other files, and an untrusted one may name yours.
+# Single files only: playlists (hls, dash, concat) name other files, and an untrusted one may name yours.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,wav,w64,mp3,ogg,flac,aac,ac3,eac3,aiff,caf,au,amr",
     "MP4, MOV, M4A, MKV, WebM, AVI, WAV, MP3, OGG, FLAC, AAC, AC-3, AIFF, CAF or AU",

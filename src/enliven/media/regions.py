@@ -1,6 +1,5 @@
 """Where each person is in the picture, resized with the picture and down to the backbone's tokens."""
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import interpolate

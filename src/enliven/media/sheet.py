@@ -21,9 +21,10 @@ def contact_sheet(
     """The frames in rows of ``columns``, each with its label below it, and a title above all."""
     scale = max(1.0, TILE / frames.shape[2])
     height, width = round(frames.shape[2] * scale), round(frames.shape[3] * scale)
-    font, large = (ImageFont.load_default(size) for size in (max(13, height // 14), max(16, height // 10)))
-    line = 2 * MARGIN + round(font.size) if labels else MARGIN
-    head = 2 * MARGIN + round(large.size * 1.2) if title else MARGIN
+    small, big = max(13, height // 14), max(16, height // 10)
+    font, large = ImageFont.load_default(small), ImageFont.load_default(big)
+    line = 2 * MARGIN + small if labels else MARGIN
+    head = 2 * MARGIN + round(big * 1.2) if title else MARGIN
     columns = min(columns, len(frames))
     rows = -(-len(frames) // columns)
     sheet = Image.new("RGB", (columns * (width + MARGIN) + MARGIN, head + rows * (height + line)), PAPER)

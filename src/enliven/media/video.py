@@ -27,6 +27,7 @@ FRAME_RATES = (1.0, 240.0)
 # in the order of their frames and segments join by counting.
 ENCODER = {"crf": "17", "preset": "medium", "bf": "0"}
 ENCODER_THREADS = 4
+CONTAINER = {"fflags": "+bitexact"}
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
 
 
@@ -57,7 +58,7 @@ def encode_segment(chunks: Iterable[UInt8[Tensor, "f 3 h w"]], fps: float, path:
     count, stream = 0, None
     with (
         replacing(path) as part,
-        av.open(str(part), "w", format="mp4", container_options={"fflags": "bitexact"}) as out,
+        av.open(str(part), "w", format="mp4", container_options=CONTAINER) as out,
     ):
         for chunk in chunks:
             for picture in chunk.permute(0, 2, 3, 1).contiguous().cpu().numpy():
@@ -111,7 +112,7 @@ def _video_stream(container: Any) -> Any:
         raise MediaError(f"{name} holds video in a coding that is not known", hint="export it as H.264 in MP4")
     if stream.width * stream.height > MOST_PIXELS:
         raise MediaError(
-            f"{name} is {stream.width} x {stream.height}; at most {MOST_PIXELS / 1e6:.0f} million pixels a frame are read",
+            f"{name} is {stream.width} x {stream.height}; at most {MOST_PIXELS} pixels a frame are read",
             hint="scale it down first",
         )
     stream.thread_type = "AUTO"
