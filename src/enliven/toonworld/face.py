@@ -35,10 +35,10 @@ def paint_head(canvas: Canvas, outline: Placement, face: Placement, character: C
         bare = ellipse(u, v + 0.05, width * 0.84, 0.5)
         beard = cut(ellipse(u, v, width + 0.02, jaw + 0.05), join(bare, v - 0.14, 0.1), 0.1)
         region.fill(beard, character.hair_colour.towards(skin, 0.08))
+        return
     cheeks = canvas.region(face, (-0.8, -0.05, 0.8, 0.7))
     patch = ellipse(cheeks.u.abs() - 0.5, cheeks.v - 0.34, 0.2, 0.15)
-    if character.facial_hair is not FacialHair.BEARD:
-        cheeks.fill(patch, BLUSH, 0.1 + 0.2 * skin.brightness, blur=0.2)
+    cheeks.fill(patch, BLUSH, 0.1 + 0.2 * skin.brightness, blur=0.2)
 
 
 def _paint_ears(region: Region, character: Character) -> None:
@@ -52,13 +52,10 @@ def paint_nose(canvas: Canvas, nose: Placement, character: Character) -> None:
     size = character.geometry.nose_size
     region = canvas.region(nose, (-0.25, -0.05, 0.25, 0.45))
     u, v = region.u, region.v - 0.2
-    region.fill(
-        ellipse(u, v, 0.13 * size, 0.1 * size),
-        character.skin.towards(BLUSH, 0.25),
-        0.2 + 0.35 * character.skin.brightness,
-        blur=0.07,
-    )
-    region.fill(bow(u, v - 0.09, 0.085 * size, -0.04, 0.02), character.skin.towards(INK, 0.42))
+    skin = character.skin
+    tip = ellipse(u, v, 0.13 * size, 0.1 * size)
+    region.fill(tip, skin.towards(BLUSH, 0.25), 0.2 + 0.35 * skin.brightness, blur=0.07)
+    region.fill(bow(u, v - 0.09, 0.085 * size, -0.04, 0.02), skin.towards(INK, 0.42))
     region.fill(circle(u + 0.03, v + 0.04, 0.03), WHITE, 0.45, blur=0.05)
 
 
@@ -73,17 +70,16 @@ def paint_eyes(canvas: Canvas, face: Placement, character: Character, state: Fac
     apex = down * (1 - 1.35 * blink)
     lid = -apex * (1 - (u / across) ** 2).clamp(min=0).sqrt()
     white = torch.maximum(ellipse(u, v, across, down), lid - v)
-    open_ = 1 - state.blink.clamp(0.8, 1) * 5 + 4
-    region.fill(white, WHITE.towards(character.skin, 0.06), open_)
+    shown = 5 * (1 - state.blink.clamp(0.8, 1))
+    region.fill(white, WHITE.towards(character.skin, 0.06), shown)
     iris_u = u - side * 0.3 * across * _frames(state.gaze_x)
     iris_v = v - 0.25 * down * _frames(state.gaze_y) - 0.02
     iris = circle(iris_u, iris_v, 0.68 * across)
-    region.fill(both(iris, white + 0.01), character.eye_colour, open_)
-    region.fill(
-        both(circle(iris_u, iris_v, 0.4 * across), white + 0.01), INK.towards(character.eye_colour, 0.15), open_
-    )
+    region.fill(both(iris, white + 0.01), character.eye_colour, shown)
+    pupil = circle(iris_u, iris_v, 0.4 * across)
+    region.fill(both(pupil, white + 0.01), INK.towards(character.eye_colour, 0.15), shown)
     glint = circle(iris_u + side * 0.27 * across, iris_v + 0.27 * across, 0.21 * across)
-    region.fill(both(glint, white + 0.02), WHITE, open_)
+    region.fill(both(glint, white + 0.02), WHITE, shown)
     rim = ellipse(u, v, across, apex.abs().clamp(min=0.02)).abs()
     lash = both(rim - (0.03 if character.person is Person.MAN else 0.038), v * torch.sign(apex) - 0.01)
     if character.person is Person.WOMAN:
@@ -103,7 +99,7 @@ def _paint_brows(region: Region, u: Field, character: Character, state: FaceStat
 def paint_mouth(canvas: Canvas, face: Placement, character: Character, state: FaceState) -> None:
     """Lips, the dark inside, upper teeth and tongue; a beard's moustache is drawn above."""
     geometry, skin = character.geometry, character.skin
-    region = canvas.region(face.moved(0.0, geometry.mouth_height), (-0.6, -0.42, 0.6, 0.5))
+    region = canvas.region(face.moved(0.0, geometry.mouth_height), (-0.6, -0.45, 0.6, 0.6))
     opening, rounding = _frames(state.mouth_open), _frames(state.mouth_round)
     half = geometry.mouth_width * (0.72 + 0.56 * _frames(state.mouth_width)) * (1 - 0.48 * rounding)
     height = opening * (0.4 + 0.06 * rounding)
@@ -122,11 +118,8 @@ def paint_mouth(canvas: Canvas, face: Placement, character: Character, state: Fa
     region.fill(inside, CAVITY)
     lift = _frames(state.tongue)
     tongue = ellipse(u, v - below + lift * 0.6 * height, half * 0.62, 0.07 + 0.28 * height)
-    region.fill(
-        both(tongue, inside + 0.015),
-        TONGUE,
-        ((state.mouth_open * 10 - 0.3) * (1 - 0.8 * state.mouth_round)).clamp(0, 1),
-    )
+    shown = ((state.mouth_open * 10 - 0.3) * (1 - 0.8 * state.mouth_round)).clamp(0, 1)
+    region.fill(both(tongue, inside + 0.015), TONGUE, shown)
     edge = _frames(state.teeth) * torch.minimum(0.02 + 0.9 * height, torch.full_like(height, 0.13))
     teeth = torch.maximum(inside + 0.012, v + above - 0.01 - edge)
     region.fill(teeth, WHITE.towards(skin, 0.04), (state.teeth * 4).clamp(0, 1))
@@ -148,10 +141,7 @@ def paint_glasses(canvas: Canvas, face: Placement, character: Character) -> None
     geometry = character.geometry
     region = canvas.region(face.moved(0.0, geometry.eye_height), (-1.1, -0.4, 1.1, 0.4))
     u, v = region.u.abs() - geometry.eye_distance, region.v
-    if character.glasses is Glasses.ROUND:
-        lens = circle(u, v - 0.02, 0.28)
-    else:
-        lens = box(u, v - 0.02, 0.29, 0.23, 0.09)
+    lens = circle(u, v - 0.02, 0.28) if character.glasses is Glasses.ROUND else box(u, v - 0.02, 0.29, 0.23, 0.09)
     frame = INK.towards(character.accent, 0.35) if character.skin.brightness > 0.45 else GOLD
     region.fill(lens, WHITE, 0.12)
     bridge = bow(region.u, v + 0.03, geometry.eye_distance - 0.27, 0.04, 0.026)

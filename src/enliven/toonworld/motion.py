@@ -1,6 +1,7 @@
 """Calm movement of a listening or speaking person, independent of what is said."""
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -21,9 +22,8 @@ def calm_motion(frames: int, fps: float, generator: torch.Generator, amplitude: 
     The mouth stays closed.
     """
     seconds = torch.arange(frames) / fps
-    neutral = FaceState.neutral(frames)
-    return FaceState(
-        *(getattr(neutral, name) for name in ("mouth_open", "mouth_width", "mouth_round", "teeth", "tongue")),
+    return replace(
+        FaceState.neutral(frames),
         yaw=amplitude * YAW * _drift(seconds, generator),
         pitch=amplitude * PITCH * _drift(seconds, generator),
         roll=amplitude * ROLL * _drift(seconds, generator),

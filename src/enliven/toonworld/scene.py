@@ -1,5 +1,7 @@
 """The calm place behind a person; it never moves."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from enliven.toonworld.canvas import Canvas, Placement, Region
 from enliven.toonworld.character import Character, Scene
 from enliven.toonworld.palette import INK, WHITE, Colour
-from enliven.toonworld.shapes import Field, box, circle, ellipse, join, segment
+from enliven.toonworld.shapes import box, circle, ellipse, join, segment
 
 LEAF = Colour("green", (0.38, 0.62, 0.42))
 WOOD = Colour("brown", (0.66, 0.47, 0.33))
@@ -22,15 +24,8 @@ def paint_scene(character: Character, size: tuple[int, int]) -> Float[Tensor, "1
     region = canvas.region(middle, (-half, 0.0, half, 1.0))
     region.fill(0.85 - region.v + 0 * region.u, character.wall.towards(INK, 0.22), blur=1.1)
     region.fill(ellipse(region.u, region.v - 0.35, half, 0.3), character.wall.towards(WHITE, 0.5), 0.5, blur=0.5)
-    {
-        Scene.PLAIN: lambda *_: None,
-        Scene.WINDOW: _window,
-        Scene.HILLS: _hills,
-        Scene.SUN: _sun,
-        Scene.SHELF: _shelf,
-        Scene.PLANT: _plant,
-        Scene.LAMP: _lamp,
-    }[character.scene](region, character, half)
+    if character.scene in DECORATIONS:
+        DECORATIONS[character.scene](region, character, half)
     return pixels
 
 
@@ -52,7 +47,7 @@ def _hills(region: Region, character: Character, half: float) -> None:
     region.fill(near, character.decor.towards(INK, 0.12))
 
 
-def _sun(region: Region, character: Character, half: float) -> None:
+def _sun(region: Region, character: Character, half: float) -> None:  # noqa: ARG001
     disc = circle(region.u - 0.12, region.v - 0.42, 0.4)
     region.fill(disc, character.decor.towards(WHITE, 0.4), 0.6, blur=0.25)
     region.fill(disc, character.decor.towards(WHITE, 0.2))
@@ -70,7 +65,7 @@ def _shelf(region: Region, character: Character, half: float) -> None:
 
 def _plant(region: Region, character: Character, half: float) -> None:
     u, v = region.u + half - 0.11, region.v - 0.62
-    leaves: Field = circle(u, v, 0.0)
+    leaves = circle(u, v, 0.0)
     for tip in ((-0.1, -0.2), (0.0, -0.34), (0.1, -0.22)):
         leaves = join(leaves, segment(u, v, (0.0, 0.08), tip, 0.042))
     region.fill(leaves, LEAF)
@@ -83,3 +78,13 @@ def _lamp(region: Region, character: Character, half: float) -> None:
     region.fill(circle(u, v - 0.28, 0.1), glow, 0.8, blur=0.35)
     region.fill(segment(u, v, (0.0, -0.1), (0.0, 0.2), 0.008), INK.towards(character.wall, 0.3))
     region.fill(torch.maximum(circle(u, v - 0.29, 0.11), v - 0.29), character.decor.towards(INK, 0.08))
+
+
+DECORATIONS: dict[Scene, Callable[[Region, Character, float], None]] = {
+    Scene.WINDOW: _window,
+    Scene.HILLS: _hills,
+    Scene.SUN: _sun,
+    Scene.SHELF: _shelf,
+    Scene.PLANT: _plant,
+    Scene.LAMP: _lamp,
+}

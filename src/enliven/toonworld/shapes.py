@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Field = Float[Tensor, "*grid"]
+Field = Float[Tensor, "..."]
 Size = float | Float[Tensor, "f 1 1"]
 
 
