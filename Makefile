@@ -1,7 +1,7 @@
 # Every target builds the environment it needs in .venv; a fresh machine needs Python 3.11, git, make and a C compiler.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 SEED ?= 7
