@@ -1,7 +1,6 @@
 """A clip being painted: where a thing is in every frame, and the small region of pixels it can touch."""
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -28,7 +27,7 @@ class Placement:
     roll: Float[Tensor, "f"] | None = None
     pivot: float = 0.0
 
-    def moved(self, right: PerFrame, down: PerFrame) -> Self:
+    def moved(self, right: PerFrame, down: PerFrame) -> "Placement":
         """The same placement moved by so many of its own units."""
         return replace(self, x=self.x + self.scale * right, y=self.y + self.scale * down)
 

@@ -246,7 +246,7 @@ def _geometry(chance: random.Random) -> Geometry:
 
 
 def _vary(chance: random.Random, colour: Colour, amount: float = 0.02) -> Colour:
-    red, green, blue = (min(max(part + chance.uniform(-amount, amount), 0), 1) for part in colour.rgb)
+    red, green, blue = (min(max(part + chance.uniform(-amount, amount), 0.0), 1.0) for part in colour.rgb)
     return Colour(colour.name, (red, green, blue))
 
 

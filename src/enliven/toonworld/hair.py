@@ -94,19 +94,19 @@ def _crown(u: Field, v: Field, geometry: Geometry, *, over: float) -> Field:
 
 def _short_front(u: Field, v: Field, geometry: Geometry) -> Field:
     crown = _crown(u, v, geometry, over=0.03)
-    face = join(ellipse(u, v - 0.3, geometry.head_width * 0.88, 0.84), box(u, v - 0.9, 2, 0.98), 0.15)
+    face = join(ellipse(u, v - 0.3, geometry.head_width * 0.88, 0.84), box(u, v - 0.9, 2.0, 0.98), 0.15)
     sweep = ellipse(u + math.copysign(0.42, geometry.hair_part), v + 0.62, 0.62, 0.24)
     return join(cut(crown, face, 0.08), both(sweep, crown), 0.1)
 
 
 def _quiff_front(u: Field, v: Field, geometry: Geometry) -> Field:
     lift = ellipse(u - geometry.hair_part, v + 1.0, 0.55, 0.28)
-    face = join(ellipse(u, v - 0.3, geometry.head_width * 0.88, 0.86), box(u, v - 0.9, 2, 0.98), 0.15)
+    face = join(ellipse(u, v - 0.3, geometry.head_width * 0.88, 0.86), box(u, v - 0.9, 2.0, 0.98), 0.15)
     return cut(join(_crown(u, v, geometry, over=0.03), lift, 0.2), face, 0.08)
 
 
 def _bob_front(u: Field, v: Field, geometry: Geometry) -> Field:
-    face = join(box(u, v - 0.62, geometry.head_width * 0.82, 0.98, 0.2), box(u, v - 1.45, 2, 0.9), 0.1)
+    face = join(box(u, v - 0.62, geometry.head_width * 0.82, 0.98, 0.2), box(u, v - 1.45, 2.0, 0.9), 0.1)
     return cut(ellipse(u, v + 0.05, geometry.head_width + 0.2, 1.08), face, 0.05)
 
 
@@ -114,7 +114,7 @@ def _curly_front(u: Field, v: Field, geometry: Geometry) -> Field:
     shape = cut(_crown(u, v, geometry, over=0.09), ellipse(u, v - 0.35, geometry.head_width * 0.87, 0.82), 0.1)
     for across in (-0.5, 0.0, 0.5):
         shape = join(shape, ellipse(u - across, v + 0.72, 0.3, 0.2), 0.05)
-    return cut(shape, box(u, v - 0.9, 2, 1.0), 0.1)
+    return cut(shape, box(u, v - 0.9, 2.0, 1.0), 0.1)
 
 
 def _long_front(u: Field, v: Field, geometry: Geometry) -> Field:
@@ -136,7 +136,7 @@ def _parted(u: Field, v: Field, geometry: Geometry, *, crown: Field, end: float)
     right = ellipse(u - 0.32 - part * 0.5, v - 0.4, width * 0.66, 1.06)
     face = join(join(left, right, 0.1), ellipse(u, v - 0.4, width * 0.9, 0.95), 0.1)
     face = both(face, ellipse(u, v, width * 0.93, 1.1), 0.05)
-    return cut(crown, join(face, box(u, v - end - 1.0, 2, 1.0), 0.1), 0.04)
+    return cut(crown, join(face, box(u, v - end - 1.0, 2.0, 1.0), 0.1), 0.04)
 
 
 Outline = Callable[[Field, Field, Geometry], Field]

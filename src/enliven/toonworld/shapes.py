@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Field = Float[Tensor, "..."]
-Size = float | Float[Tensor, "f 1 1"]
+Size = float | Field
 
 
 def ellipse(u: Field, v: Field, width: Size, height: Size) -> Field:

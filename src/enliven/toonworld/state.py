@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -36,20 +35,20 @@ class FaceState:
     gesture: Float[Tensor, "f"]
 
     @classmethod
-    def neutral(cls, frames: int) -> Self:
+    def neutral(cls, frames: int) -> "FaceState":
         """Looking straight ahead with a closed mouth."""
         still = {field.name: torch.zeros(frames) for field in fields(cls)}
         return cls(**still | {"mouth_width": torch.full((frames,), 0.5)})
 
     @classmethod
-    def concatenate(cls, states: Sequence[Self]) -> Self:
+    def concatenate(cls, states: Sequence["FaceState"]) -> "FaceState":
         """The states one after another."""
         return cls(*(torch.cat([getattr(state, field.name) for state in states]) for field in fields(cls)))
 
     def __len__(self) -> int:
         return len(self.mouth_open)
 
-    def __getitem__(self, frames: slice) -> Self:
+    def __getitem__(self, frames: slice) -> "FaceState":
         """Some of the frames."""
         return replace(self, **{field.name: getattr(self, field.name)[frames] for field in fields(self)})
 
@@ -60,7 +59,7 @@ class FaceState:
         mouth_round: Float[Tensor, "f"],
         teeth: Float[Tensor, "f"],
         tongue: Float[Tensor, "f"],
-    ) -> Self:
+    ) -> "FaceState":
         """The same movement with another mouth, as long as this state."""
         return replace(
             self,
@@ -76,6 +75,6 @@ class FaceState:
         return torch.stack([getattr(self, field.name) for field in fields(self)], dim=1)
 
     @classmethod
-    def unstack(cls, values: Float[Tensor, "f values"]) -> Self:
+    def unstack(cls, values: Float[Tensor, "f values"]) -> "FaceState":
         """The inverse of :meth:`stack`."""
         return cls(*values.unbind(dim=1))
