@@ -85,18 +85,21 @@ class LatentLayout:
 class ClipPlan:
     """One clip on the output timeline, in video frames.
 
-    ``emits`` are the frames it adds; ``context`` the frames repeated from before.
+    ``emits`` are the frames it adds; ``context`` the frames repeated from before; ``frames`` all that it makes. The
+    last clip of a video may make more than it emits.
     """
 
     index: int
     emits: range
     context: int
+    frames: int
     layout: LatentLayout
 
     @property
     def hears(self) -> range:
-        """The video frames whose audio the clip listens to."""
-        return range(self.emits.start - self.context, self.emits.stop)
+        """The video frames whose audio the clip listens to; negative ones lie before the video."""
+        start = self.emits.start - self.context
+        return range(start, start + self.frames)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,80 @@
+"""LongCat-Video-Avatar: where the reference stands on the time line, and who sees it (section 3.3)."""
+
+import logging
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+
+from enliven.types import AttentionRule, LatentLayout, Role
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSkip:
+    """Reference Skip Attention: noise frames near the reference's place in time do not look at it.
+
+    The reference stands first and is given the RoPE time ``position``; all other frames count from 0. Noise frames
+    within ``radius`` of that position (radius 1 is the paper's m-1, m, m+1; 0 skips nothing) see context and noise
+    only. ``soft``, a weight in 0..1, lets those at a distance of a frame or more see it that much weaker instead
+    (the paper's variant of Fig. 6b). At the edges of a clip the window is cut, not given up.
+    """
+
+    position: int | float
+    radius: int
+    soft: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.radius < 0 or not (self.soft is None or 0 < self.soft <= 1):
+            raise ValueError(f"radius {self.radius} and soft {self.soft}; expected radius >= 0 and soft in 0..1")
+
+    def __call__(self, *, frames: int, context: int, reference: bool) -> LatentLayout:
+        """The layout of ``frames`` latent frames, ``context`` of them given, after a reference frame if any."""
+        return _arrange(self, frames, context, reference)
+
+    def weight(self, time: int) -> float:
+        """How strongly a noise frame at ``time`` sees the reference: 1 fully, 0 not at all."""
+        distance = abs(time - self.position)
+        if not self.radius or distance > self.radius:
+            return 1.0
+        return self.soft if self.soft is not None and distance >= 1 else 0.0
+
+
+@lru_cache(maxsize=1024)
+def _arrange(skip: ReferenceSkip, frames: int, context: int, reference: bool) -> LatentLayout:  # noqa: FBT001
+    references = int(reference)
+    clean = references + context
+    total = references + frames
+    rules = [AttentionRule(queries, (queries,)) for queries in (range(references), range(references, clean)) if queries]
+    if not reference:
+        rules.append(AttentionRule(range(clean, total), (range(total),)))
+    else:
+        rules += _noise_rules(skip, clean, total)
+        _report_cut(skip, context, frames)
+    return LatentLayout(
+        roles=(Role.REFERENCE,) * references + (Role.CONTEXT,) * context + (Role.NOISE,) * (frames - context),
+        positions=tuple(map(float, [*[skip.position] * references, *range(frames)])),
+        attention=tuple(rules),
+    )
+
+
+def _noise_rules(skip: ReferenceSkip, clean: int, total: int) -> list[AttentionRule]:
+    rules = []
+    for weight, run in groupby(range(clean, total), key=lambda frame: skip.weight(frame - 1)):
+        members = list(run)
+        queries = range(members[0], members[-1] + 1)
+        if weight == 1:
+            rules.append(AttentionRule(queries, (range(total),)))
+        elif weight == 0:
+            rules.append(AttentionRule(queries, (range(1, total),)))
+        else:
+            rules.append(AttentionRule(queries, (range(1), range(1, total)), (math.log(weight), 0.0)))
+    return rules
+
+
+def _report_cut(skip: ReferenceSkip, context: int, frames: int) -> None:
+    first, last = skip.position - skip.radius, skip.position + skip.radius
+    if skip.radius and (first < context or last > frames - 1):
+        made = f"{context} to {frames - 1}"
+        logger.info("frames %g to %g would skip the reference, but only %s are made", first, last, made)
