@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from enliven.commands.flags import Inputs, Sampling, values
+from enliven.cli import app
+from enliven.commands.flags import Inputs, Sampling, arguments, values
 from enliven.errors import ConfigError
 
 
@@ -29,3 +30,17 @@ def test_flags_take_the_names_and_places_of_a_run_file() -> None:
 def test_a_size_that_is_none_is_refused(size: str) -> None:
     with pytest.raises(ConfigError, match="WIDTHxHEIGHT"):
         values(Sampling(size=size))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"portrait": Path("my face.png"), "audio": (Path("a.wav"), Path("b.wav")), "prompt": "it's \"me\" --seed"},
+        {"video": Path("v.mp4"), "width": 64, "height": 32, "guidance": {"audio": 3.5, "text": 1.0}, "seed": 3},
+        {"model": "longcat-toon", "seconds": 2.5, "steps": 4, "reference_index": -2, "skip_radius": 0},
+    ],
+)
+def test_values_become_arguments_that_mean_the_same(given: dict[str, object]) -> None:
+    _, bound, _ = app.parse_args(["generate", *arguments(given)], exit_on_error=False, print_error=False)
+    said = values(bound.arguments.get("inputs", Inputs()), bound.arguments.get("sampling", Sampling()))
+    assert said == given

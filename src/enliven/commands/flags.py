@@ -1,6 +1,8 @@
 """The flags of ``enliven generate`` and the run-file values they stand for."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,7 @@ SAMPLING = Group("Sampling", sort_key=2)
 OUTPUT = Group("Output", sort_key=3)
 
 GUIDANCE = {"text_guidance": "text", "audio_guidance": "audio"}
+SPELLED = {"video": "--continue"}
 
 
 @Parameter(name="*", group=INPUTS)
@@ -28,7 +31,7 @@ class Inputs:
     """What is seen: who speaks, where, in what light and mood."""
     negative_prompt: str | None = None
     """What guidance should lead away from."""
-    video: Annotated[Path | None, Parameter(name="--continue")] = None
+    video: Annotated[Path | None, Parameter(name=SPELLED["video"])] = None
     """A video to go on from, instead of starting afresh."""
 
 
@@ -66,6 +69,22 @@ def values(*groups: Inputs | Sampling) -> dict[str, Any]:
     if "size" in given:
         given["width"], given["height"] = pixels(given.pop("size"))
     return given
+
+
+def arguments(given: Mapping[str, Any]) -> list[str]:
+    """The command-line arguments that stand for run-file values: the inverse of ``values``."""
+    left = dict(given)
+    guidance = left.pop("guidance", None) or {}
+    left |= {flag: guidance[inner] for flag, inner in GUIDANCE.items() if inner in guidance}
+    if "width" in left and "height" in left:
+        left["size"] = f"{left.pop('width')}x{left.pop('height')}"
+    known = {field.name for group in (Inputs, Sampling) for field in fields(group)}
+    spoken: list[str] = []
+    for name, value in left.items():
+        flag = SPELLED.get(name, f"--{name.replace('_', '-')}")
+        for each in value if isinstance(value, list | tuple) else [value]:
+            spoken += [flag, str(each)] if name in known else ["--set", f"{name}={json.dumps(each)}"]
+    return spoken
 
 
 def pixels(size: str) -> tuple[int, int]:
