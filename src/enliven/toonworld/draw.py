@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from enliven.errors import RequestError
 from enliven.toonworld.body import paint_body, paint_hand, paint_neck
 from enliven.toonworld.canvas import Canvas, Placement
 from enliven.toonworld.character import Character, Hat
@@ -28,7 +29,12 @@ def draw(character: Character, state: FaceState, size: tuple[int, int] = (128, 1
 def draw_pair(
     left: tuple[Character, FaceState], right: tuple[Character, FaceState], size: tuple[int, int] = (128, 224)
 ) -> Float[Tensor, "f 3 h w"]:
-    """Two people side by side before the left one's scene; both states are equally long."""
+    """Two people side by side before the left one's scene; both states are equally long, else ``RequestError``."""
+    if len(left[1]) != len(right[1]):
+        raise RequestError(
+            f"the left person moves for {len(left[1])} frames, the right one for {len(right[1])}",
+            hint="give both people a state of the same number of frames",
+        )
     pixels = paint_scene(left[0], size).repeat(len(left[1]), 1, 1, 1)
     canvas = Canvas(pixels)
     quarter = size[1] / size[0] / 4
