@@ -1,0 +1,131 @@
+"""Toon clips on disk: drawn frames, sound, and the truth about both."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from enliven.toonworld.character import caption, sample_character
+from enliven.toonworld.draw import draw
+from enliven.toonworld.motion import calm_motion
+from enliven.toonworld.state import FaceState
+from enliven.toonworld.voice import Mouth, Speech, mouth_track, read_speech
+from enliven.types import OnProgress, Progress, ignore_progress
+
+FPS = 25
+RATE = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class ToonClip:
+    """A drawn clip: what is seen, what is heard, and what is true."""
+
+    frames: UInt8[Tensor, "f 3 h w"]
+    samples: Float[Tensor, "n"]
+    state: FaceState
+    character: int
+    caption: str
+    silent: bool
+
+
+def make_clip(
+    seed: int,
+    speech: Speech | None,
+    *,
+    character: int | None = None,
+    frames: int = 61,
+    size: tuple[int, int] = (128, 128),
+) -> ToonClip:
+    """Draw one clip; without speech it is a silent one, with the same body motion.
+
+    Speech longer than the clip is cut at a random place, shorter speech stands at a random place in silence.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    identity = seed if character is None else character
+    samples, mouth = _spoken(speech, frames, generator)
+    drawn = sample_character(identity)
+    state = calm_motion(frames, FPS, generator).with_mouth(
+        mouth.open, mouth.width, mouth.round, mouth.teeth, mouth.tongue
+    )
+    pixels = (draw(drawn, state, size) * 255).round().clamp(0, 255).to(torch.uint8)
+    return ToonClip(pixels, samples, state, identity, caption(drawn), speech is None)
+
+
+def render_clips(
+    folder: Path,
+    speech: Sequence[Path],
+    seeds: range,
+    *,
+    frames: int = 61,
+    silent: float = 0.12,
+    on_progress: OnProgress = ignore_progress,
+) -> None:
+    """Draw one clip for each seed into ``folder``, passing over those already there; ``silent`` is a probability."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for done, seed in enumerate(seeds):
+        path = folder / f"{seed:07d}.safetensors"
+        if path.exists():
+            continue
+        chance = random.Random(seed)
+        spoken = None if chance.random() < silent else read_speech(chance.choice(speech))
+        save_clip(make_clip(seed, spoken, frames=frames), path)
+        on_progress(Progress("draw", done + 1, len(seeds)))
+
+
+def save_clip(clip: ToonClip, path: Path) -> None:
+    """Write a clip as one safetensors file, moved into place when whole."""
+    fresh = path.with_suffix(".new")
+    truth = {f"state.{field.name}": getattr(clip.state, field.name).contiguous() for field in fields(clip.state)}
+    save_file(
+        {"frames": clip.frames, "samples": clip.samples.half(), **truth},
+        fresh,
+        metadata={"character": str(clip.character), "caption": clip.caption, "silent": str(int(clip.silent))},
+    )
+    fresh.rename(path)
+
+
+def load_clip(path: Path) -> ToonClip:
+    """Read what ``save_clip`` wrote."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    state = FaceState(**{field.name: tensors[f"state.{field.name}"] for field in fields(FaceState)})
+    return ToonClip(
+        tensors["frames"],
+        tensors["samples"].float(),
+        state,
+        int(metadata["character"]),
+        metadata["caption"],
+        metadata["silent"] == "1",
+    )
+
+
+def _spoken(speech: Speech | None, frames: int, generator: torch.Generator) -> tuple[Tensor, Mouth]:
+    """The sound of a clip and the mouth that makes it."""
+    length = frames * RATE // FPS
+    if speech is None:
+        return torch.zeros(length), mouth_track((), frames, FPS)
+    spoken = speech.samples.shape[0] * FPS // RATE
+    offset = int(torch.randint(min(0, frames - spoken), max(1, frames - spoken + 1), (1,), generator=generator))
+    whole = mouth_track(speech.phones, spoken, FPS)
+    samples = _placed(speech.samples, offset * RATE // FPS, length)
+    rest = mouth_track((), frames, FPS)
+    placed = {
+        field.name: _placed(getattr(whole, field.name), offset, frames, getattr(rest, field.name)[0])
+        for field in fields(whole)
+    }
+    return samples, type(whole)(**placed)
+
+
+def _placed(values: Tensor, offset: int, length: int, rest: Tensor | float = 0.0) -> Tensor:
+    """``values`` moved by ``offset`` in a strip of ``length``; ``rest`` where there are none."""
+    strip = torch.full((length,), float(rest))
+    begin, end = max(0, offset), min(length, offset + values.shape[0])
+    strip[begin:end] = values[begin - offset : end - offset]
+    return strip

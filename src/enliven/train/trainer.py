@@ -1,0 +1,182 @@
+"""The training loop, written once: an objective says what is learnt, the trainer how steps are taken."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from enliven.train import checkpoint
+from enliven.types import OnProgress, Progress, ignore_progress
+
+log = logging.getLogger(__name__)
+
+Batch = Mapping[str, Any]
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What is trained, towards what."""
+
+    networks: Mapping[str, nn.Module]
+
+    def losses(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
+        """Scalar losses by name; their sum is minimised."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How steps are taken.
+
+    A run ends after ``steps`` steps or ``minutes`` minutes of training, whichever comes first; the learning rate
+    warms up over ``warmup`` steps, stays, and falls to zero over the last ``decay`` fraction of the run.
+    """
+
+    folder: Path
+    steps: int = 1_000_000
+    minutes: float = math.inf
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    muon: bool = True
+    warmup: int = 100
+    decay: float = 0.4
+    clip_norm: float = 1.0
+    ema: float = 0.998
+    save_minutes: float = 3.0
+    log_every: int = 20
+    seed: int = 0
+    device: str = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+
+
+class Trainer:
+    """Takes steps, keeps an average of the weights, writes ``metrics.jsonl`` and checkpoints that resume."""
+
+    def __init__(self, config: TrainConfig, objective: Objective, batches: Iterator[Batch]) -> None:
+        self.config = config
+        self.objective = objective
+        self.batches = batches
+        self.step = 0
+        self.seconds = 0.0
+        self.network = nn.ModuleDict(dict(objective.networks)).to(config.device)
+        self.optimizers = _optimizers(self.network, config)
+        self.average = {
+            name: value.detach().clone().float() if value.is_floating_point() else value.detach().clone()
+            for name, value in self.network.state_dict().items()
+        }
+        config.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def fraction(self) -> float:
+        """How much of the run is done, 0..1."""
+        return min(1.0, max(self.step / self.config.steps, self.seconds / 60 / self.config.minutes))
+
+    def fit(self, on_progress: OnProgress = ignore_progress) -> None:
+        """Train to the end of the run, from the last checkpoint in the folder if there is one."""
+        if (self.config.folder / "checkpoint").exists():
+            self.restore()
+        saved = time.monotonic()
+        meter: dict[str, float] = {}
+        while self.fraction < 1:
+            began = time.monotonic()
+            losses = self.take_step(next(self.batches))
+            self.seconds += time.monotonic() - began
+            for name, value in losses.items():
+                meter[name] = meter.get(name, 0.0) + value
+            if self.step % self.config.log_every == 0:
+                self._log({name: value / self.config.log_every for name, value in meter.items()})
+                meter.clear()
+                on_progress(Progress("train", round(self.fraction * 1000), 1000))
+            if time.monotonic() - saved > 60 * self.config.save_minutes:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+    def take_step(self, batch: Batch) -> dict[str, float]:
+        """One forward, backward and update; a loss that is not a number stops the run and keeps the checkpoint."""
+        config = self.config
+        with torch.autocast(config.device, torch.bfloat16, enabled=config.dtype == "bfloat16"):
+            losses = self.objective.losses(batch, self.step)
+        total = torch.stack([value.float() for value in losses.values()]).sum()
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"loss is {total.item()} at step {self.step}: {losses}; last checkpoint kept")
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
+        rate = config.learning_rate * self._rate()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self._average()
+        return {name: float(value.detach()) for name, value in losses.items()} | {"gradient_norm": float(norm), "rate": rate}
+
+    def save(self) -> Path:
+        """Write weights, averages, optimisers and counters; the last checkpoint is replaced in one move."""
+        folder = self.config.folder / "checkpoint"
+        checkpoint.save(
+            folder,
+            tensors={"network": self.network.state_dict(), "average": self.average}
+            | {f"optimizer{i}": checkpoint.flatten(o.state_dict()["state"]) for i, o in enumerate(self.optimizers)},
+            counters={"step": self.step, "seconds": self.seconds},
+        )
+        return folder
+
+    def restore(self) -> int:
+        """Continue from the checkpoint in the run's folder; returns its step."""
+        tensors, counters = checkpoint.load(self.config.folder / "checkpoint")
+        self.network.load_state_dict(tensors["network"])
+        self.average = tensors["average"]
+        for i, optimizer in enumerate(self.optimizers):
+            state = optimizer.state_dict()
+            optimizer.load_state_dict({**state, "state": checkpoint.unflatten(tensors[f"optimizer{i}"])})
+        self.step, self.seconds = int(counters["step"]), float(counters["seconds"])
+        log.info("resumed %s at step %d", self.config.folder, self.step)
+        return self.step
+
+    def averaged(self, name: str) -> dict[str, Tensor]:
+        """The averaged weights of one network: what is shipped."""
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): value for key, value in self.average.items() if key.startswith(prefix)}
+
+    def _rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / self.config.warmup)
+        left = (1 - self.fraction) / self.config.decay if self.config.decay else 1.0
+        return warm * max(0.01, min(1.0, left))
+
+    def _average(self) -> None:
+        keep = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                if value.is_floating_point():
+                    self.average[name].lerp_(value.float(), 1 - keep)
+                else:
+                    self.average[name].copy_(value)
+
+    def _log(self, means: Mapping[str, float]) -> None:
+        row = {"step": self.step, "seconds": round(self.seconds, 1)} | {k: round(v, 5) for k, v in means.items()}
+        with (self.config.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Muon on the matrices of repeated blocks, AdamW on everything else."""
+    matrices, others = [], []
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        in_block = config.muon and "blocks." in name and parameter.ndim == 2
+        (matrices if in_block else others).append(parameter)
+    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, betas=(0.9, 0.95), **settings)]
+    if matrices:
+        optimizers.append(torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **settings))
+    return optimizers
