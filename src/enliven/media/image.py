@@ -13,7 +13,7 @@ from torch import Tensor
 from enliven.errors import MediaError
 from enliven.media.container import check_file
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MOST_BYTES = 256 * 2**20
 MOST_PIXELS = 80_000_000
 LEAST_SIDE = 32
@@ -137,6 +137,6 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         try:
             source = ImageCms.ImageCmsProfile(BytesIO(profile))
             return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
-        except ImageCms.PyCMSError:
+        except (ImageCms.PyCMSError, OSError):
             pass
     return image.convert("RGB")

@@ -25,7 +25,7 @@ MOST_PIXELS = 8192 * 4320
 FRAME_RATES = (1.0, 240.0)
 # The encoder's choices are part of the file's bytes: a fixed number of threads, and no B-frames, so that packets stand
 # in the order of their frames and segments join by counting.
-ENCODER = {"crf": "17", "preset": "medium", "bf": "0"}
+ENCODER = {"crf": "15", "preset": "medium", "bf": "0"}
 ENCODER_THREADS = 4
 CONTAINER = {"fflags": "+bitexact"}
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
@@ -48,7 +48,7 @@ def read_video(path: Path, fps: float | None = None, last_frames: int | None = N
     return Video(video.frames, rate, _sound_of(path, video.seconds, last=last_frames is not None)) if sound else video
 
 
-def encode_segment(chunks: Iterable[UInt8[Tensor, "f 3 h w"]], fps: float, path: Path) -> int:
+def encode_segment(chunks: Iterable[UInt8[Tensor, "_ 3 h w"]], fps: float, path: Path) -> int:
     """Write frames, chunk by chunk, as an H.264 segment that ``join_segments`` can join; return how many there were.
 
     yuv420p, BT.709, limited range, tagged so. Odd sizes grow by repeating the last row or column. The same frames
@@ -159,7 +159,10 @@ def _last(container: Any, stream: Any, rate: float, count: int) -> list[NDArray[
 
 
 def _at_rate(frames: Iterator[Any], stream: Any, rate: float) -> Iterator[Any]:
-    """Repeat or leave out frames so that output k is the frame shown nearest to k/rate seconds."""
+    """Repeat or leave out frames so that output k is the frame that begins nearest to k/rate seconds.
+
+    A frame that is held for longer stays until half an output frame before the next one begins.
+    """
     begin = float((stream.start_time or 0) * stream.time_base)
     usual = 1 / float(stream.average_rate or rate)
     shown, shown_at, index = None, 0.0, 0
@@ -167,7 +170,7 @@ def _at_rate(frames: Iterator[Any], stream: Any, rate: float) -> Iterator[Any]:
         at = frame.time - begin if frame.time is not None else shown_at + usual
         if shown is None:
             index = max(0, round(at * rate))
-        while shown is not None and index / rate < (shown_at + at) / 2:
+        while shown is not None and index / rate < at - min(at - shown_at, 1 / rate) / 2:
             yield shown
             index += 1
         shown, shown_at = frame, at
