@@ -1,0 +1,139 @@
+"""The networks of a model: their sizes, how they are built, and their folders on disk.
+
+A model folder holds ``backbone``, ``autoencoder``, ``audio`` and ``text``, each with a ``config.json`` and weights.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import Wav2Vec2Config
+
+from enliven import config
+from enliven.errors import ConfigError, WeightsError
+from enliven.media.storage import replacing
+from enliven.models.audio import Wav2VecEncoder
+from enliven.models.longcat import LongCat, LongCatParams
+from enliven.models.text import TextEncoder, TextParams, read_tokenizer
+from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
+from enliven.models.weights import load_weights, save_weights
+
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class HearingParams:
+    """The audio encoder: ``rate`` features a second, and what differs from the default ``Wav2Vec2Config``."""
+
+    rate: float = 25.0
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+Params = LongCatParams | ToonAutoencoderParams | HearingParams | TextParams
+
+KINDS: dict[str, type[Params]] = {
+    "longcat": LongCatParams,
+    "toon-autoencoder": ToonAutoencoderParams,
+    "wav2vec2": HearingParams,
+    "umt5": TextParams,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkParams:
+    """The sizes of all networks of a model."""
+
+    backbone: LongCatParams
+    autoencoder: ToonAutoencoderParams
+    audio: HearingParams
+    text: TextParams
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """All networks of a model."""
+
+    backbone: LongCat
+    autoencoder: ToonAutoencoder
+    audio: Wav2VecEncoder
+    text: TextEncoder
+
+    def to(self, device: torch.device | str) -> "Networks":
+        """The same networks, moved to a device."""
+        return Networks(*(getattr(self, part.name).to(device) for part in fields(self)))
+
+
+def build_networks(params: NetworkParams, tokenizer: Tokenizer) -> Networks:
+    """New networks with random weights."""
+    return Networks(*(_build(getattr(params, part.name), lambda: tokenizer) for part in fields(params)))
+
+
+def save_networks(networks: Networks, folder: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write a model folder. Raises StorageError."""
+    for part in fields(networks):
+        save_network(getattr(networks, part.name), folder / part.name, dtype)
+
+
+def load_networks(folder: Path, dtype: torch.dtype = torch.float32) -> Networks:
+    """Read a model folder. Raises WeightsError where something is missing or does not fit."""
+    if not folder.is_dir():
+        raise WeightsError(
+            f"no model at {folder}", hint="give the folder that holds backbone, autoencoder, audio, text"
+        )
+    return Networks(*(load_network(folder / part.name, dtype) for part in fields(Networks)))
+
+
+def save_network(network: nn.Module, folder: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write one network with its configuration. Raises StorageError."""
+    params = _params(network)
+    kind = next(name for name, known in KINDS.items() if isinstance(params, known))
+    save_weights(network, folder, dtype)
+    with replacing(folder / "config.json") as part:
+        part.write_text(json.dumps({"network": kind, **asdict(params)}, indent=1) + "\n", encoding="utf-8")
+    if isinstance(network, TextEncoder):
+        with replacing(folder / TOKENIZER) as part:
+            network.tokenizer.save(str(part))
+
+
+def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """Read one network, ready to run. Raises WeightsError."""
+    params = read_params(folder / "config.json")
+    return load_weights(lambda: _build(params, lambda: read_tokenizer(folder / TOKENIZER)), folder, dtype)
+
+
+def read_params(path: Path) -> Params:
+    """The sizes in a ``config.json``, ours or the published one of a LongCat backbone. Raises WeightsError."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values.get("_class_name", "").startswith("LongCat"):
+            return LongCatParams.from_config(values)
+        return config.parse(KINDS[values.pop("network")], values)
+    except KeyError as error:
+        raise WeightsError(
+            f"{path} names no network that is known: {error}", hint=f"known: {', '.join(KINDS)}"
+        ) from error
+    except (OSError, ValueError, AttributeError, ConfigError) as error:
+        raise WeightsError(f"cannot read the sizes of a network from {path}: {error}", hint="fetch it again") from error
+
+
+def _build(params: Params, tokenizer: Callable[[], Tokenizer]) -> Any:
+    match params:
+        case LongCatParams():
+            return LongCat(params)
+        case ToonAutoencoderParams():
+            return ToonAutoencoder(params)
+        case HearingParams():
+            return Wav2VecEncoder(Wav2Vec2Config(**params.config), params.rate)
+        case TextParams():
+            return TextEncoder(params, tokenizer())
+
+
+def _params(network: nn.Module) -> Params:
+    if isinstance(network, Wav2VecEncoder):
+        return HearingParams(network.rate, network.network.config.to_diff_dict())
+    return network.params  # type: ignore[return-value]

@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from enliven.errors import WeightsError
+from enliven.models.longcat import LongCatParams
+from enliven.models.networks import Networks, load_network, load_networks, read_params, save_networks
+from tiny import tiny_networks
+
+
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    return tiny_networks()
+
+
+def test_a_model_folder_gives_the_networks_back(tmp_path: Path, networks: Networks) -> None:
+    save_networks(networks, tmp_path, torch.float32)
+    loaded = load_networks(tmp_path)
+    latents, sound = torch.randn(1, 4, 3, 4, 4), torch.randn(8000)
+    assert torch.equal(loaded.autoencoder.decode(latents), networks.autoencoder.decode(latents))
+    assert torch.equal(loaded.audio.encode(sound).features, networks.audio.encode(sound).features)
+    assert torch.equal(loaded.text(["a hat"]).tokens, networks.text(["a hat"]).tokens)
+    state, expected = loaded.backbone.state_dict(), networks.backbone.state_dict()
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_weights_may_be_stored_in_half(tmp_path: Path, networks: Networks) -> None:
+    save_networks(networks, tmp_path)
+    loaded = load_networks(tmp_path)
+    assert loaded.backbone.x_embedder.proj.weight.dtype == torch.float32
+    torch.testing.assert_close(
+        loaded.backbone.x_embedder.proj.weight, networks.backbone.x_embedder.proj.weight, atol=1e-3, rtol=1e-3
+    )
+
+
+def test_published_sizes_are_understood(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"_class_name": "LongCatVideoAvatarTransformer3DModel", "depth": 2, "audio_block": 5}))
+    params = read_params(path)
+    assert isinstance(params, LongCatParams)
+    assert (params.depth, params.audio and params.audio.audio_block) == (2, 5)
+
+
+@pytest.mark.parametrize("content", ["{", '{"network": "unknown"}', '{"network": "longcat", "depht": 3}', "[]"])
+def test_a_config_that_makes_no_sense_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        load_network(tmp_path)
+
+
+def test_an_absent_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no model at"):
+        load_networks(tmp_path / "nothing")
