@@ -128,7 +128,7 @@ class Wav2VecEncoder(nn.Module):
         return self.encode(torch.zeros(math.ceil(frames * SAMPLE_RATE / self.rate)))
 
     def pieces(self, frames: int, samples: int) -> Iterator[Piece]:
-        """Split ``samples`` samples into what gives ``frames`` frames, the first on the first feature, the last on the last."""
+        """Split sound into what gives ``frames`` frames: the first lies on the first feature, the last on the last."""
         last = (samples - self.field) // self.hop
         spacing = last / (frames - 1) if frames > 1 else 0.0
         margin, longest = round(self.margin * self.rate), round(self.piece * self.rate)

@@ -29,27 +29,13 @@ WORKER = Path(__file__).with_name("espeak_worker.py")
 INSTALL = "install it with: apt install espeak-ng"
 
 AFFRICATES = {"tʃ", "dʒ", "ts", "dz", "tɕ", "dʑ", "pf", "tʂ", "dʐ"}
-# Voices that are heard in training are not heard in tests.
-VARIANTS: dict[Split, list[str]] = {
-    "train": [
-        "m1",
-        "m2",
-        "m3",
-        "m5",
-        "m6",
-        "m7",
-        "f1",
-        "f2",
-        "f3",
-        "f4",
-        "Andy",
-        "Alex",
-        "linda",
-        "steph",
-        "max",
-        "rob",
-    ],
-    "test": ["m4", "f5", "Annie", "Lee", "david", "belinda"],
+# Voices heard in training are not heard in tests.
+VARIANTS: dict[Split, tuple[str, ...]] = {
+    "train": (
+        *("m1", "m2", "m3", "m5", "m6", "m7", "f1", "f2", "f3", "f4"),
+        *("Andy", "Alex", "linda", "steph", "max", "rob"),
+    ),
+    "test": ("m4", "f5", "Annie", "Lee", "david", "belinda"),
 }
 VOWELS = "aeiouyæœøɐɑɒɔəɘɚɛɜɝɞɤɨɪɯɵʉʊʌʏ"
 

@@ -1,0 +1,139 @@
+"""Training the toon audio encoder: to hear, in every layer, what the mouth does.
+
+A small wav2vec 2.0 network learns from synthetic speech with known phone times. A linear head on each of its layers
+reads off the five mouth parameters, the sound and whether somebody speaks, so that every hidden state carries them.
+Training sees sound through exactly the preparation used later.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import Wav2Vec2Config
+
+from enliven.models.audio import Wav2VecEncoder
+from enliven.models.mouth import MOUTH, MouthFromSpeech
+from enliven.models.sound import SAMPLE_RATE, prepare
+from enliven.toonworld.visemes import sound_class
+from enliven.toonworld.voice import Phone, Speech, mouth_track
+from enliven.train.augment_speech import disturb, excerpt
+
+FPS = 25.0
+IMPORTANCE = torch.tensor([3.0, 1.0, 1.5, 1.0, 1.0])  # of the mouth parameters, for the eye
+
+
+def toon_config() -> Wav2Vec2Config:
+    """The small wav2vec 2.0: 0.6 M parameters, three layers of width 96, convolutions 50 ms wide every 20 ms.
+
+    Layer norm instead of group norm in the convolutions: nothing depends on the length of the recording.
+    """
+    return Wav2Vec2Config(
+        hidden_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        intermediate_size=384,
+        conv_dim=(64, 96, 128),
+        conv_kernel=(128, 8, 8),
+        conv_stride=(16, 5, 4),
+        conv_bias=True,
+        feat_extract_norm="layer",
+        num_conv_pos_embeddings=32,
+        num_conv_pos_embedding_groups=4,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        feat_proj_dropout=0.0,
+        layerdrop=0.0,
+        vocab_size=1,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
+
+
+class HearingObjective:
+    """Squared error of the mouth, cross entropy of sound and voice, in every layer; later layers count more."""
+
+    def __init__(self, encoder: Wav2VecEncoder, reader: MouthFromSpeech) -> None:
+        self.encoder, self.reader = encoder.eval(), reader  # there is no dropout to switch on
+        self.networks: Mapping[str, nn.Module] = {"encoder": encoder.network, "reader": reader}
+        self.weights = torch.linspace(0.4, 1, encoder.layers)
+
+    def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:  # noqa: ARG002
+        """``batch``: prepared ``samples`` [b n], ``mouth`` [b f 5], ``sound`` [b f] with -1 for unknown."""
+        samples, target, label = batch["samples"], batch["mouth"], batch["sound"]
+        piece = next(self.encoder.pieces(label.shape[1], samples.shape[1]))
+        mouth, sound, voice = self.reader(self.encoder(samples, piece.positions))
+        weights = self.weights / self.weights.sum()
+        error = ((mouth - target[:, :, None]).square() * IMPORTANCE).mean(dim=(0, 1, 3))
+        several = label[:, :, None].expand(sound.shape[:3])
+        entropy = functional.cross_entropy(sound.movedim(-1, 1), several, ignore_index=-1, reduction="none")
+        speaking = functional.binary_cross_entropy_with_logits(voice, (several != 0).float(), reduction="none")
+        return {
+            "mouth": 10 * (error * weights).sum(),
+            "sound": 0.2 * (entropy.mean(dim=(0, 1)) * weights).sum(),
+            "voice": 0.2 * (speaking.mean(dim=(0, 1)) * weights).sum(),
+        }
+
+
+def listen_like_a_filter_bank(network: nn.Module) -> None:
+    """Fix the first convolution to windowed tones on a mel scale, with biases that keep the level audible.
+
+    A layer norm follows it; without the biases it would make every moment equally loud. The layer is not trained:
+    it is most of the cost and would stay a filter bank.
+    """
+    network.get_submodule("feature_extractor.conv_layers.0").requires_grad_(requires_grad=False)
+    convolution = network.get_submodule("feature_extractor.conv_layers.0.conv")
+    assert isinstance(convolution, nn.Conv1d)
+    channels, _, width = convolution.weight.shape
+    mels = torch.linspace(1127 * math.log(1 + 70 / 700), 1127 * math.log(1 + 3200 / 700), channels // 2)
+    frequencies = 700 * (torch.exp(mels / 1127) - 1)
+    phase = 2 * math.pi * frequencies[:, None] * (torch.arange(width) - width / 2) / SAMPLE_RATE
+    tones = torch.cat([phase.cos(), phase.sin()]) * torch.hann_window(width)
+    assert convolution.bias is not None
+    with torch.no_grad():
+        convolution.weight[:, 0] = 2 * tones / tones.norm(dim=1, keepdim=True)
+        convolution.bias.normal_(0, 0.7)
+
+
+def hearing_batches(speeches: Sequence[Speech], *, seconds: float = 48.0, seed: int = 0) -> Iterator[dict[str, Tensor]]:
+    """Batches of ``seconds`` of disturbed speech in all, cut to one random length; without end."""
+    random = Random(seed)
+    while True:
+        length = random.choice([1.6, 2.4, 4.0, 4.0, 6.0])
+        rows = [hearing_row(random.choice(speeches), length, random) for _ in range(round(seconds / length))]
+        yield {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def hearing_row(speech: Speech, seconds: float, random: Random) -> dict[str, Tensor]:
+    """One training example: prepared sound and, for each of its video frames, mouth and sound class."""
+    speech = excerpt(speech, seconds, random)
+    if random.random() < 0.06:
+        speech = Speech(torch.zeros(len(speech.samples)), (Phone("", 0.0, seconds),), "", "")
+    frames = round(seconds * FPS)
+    heard = disturb(speech.samples, random) if random.random() < 0.9 else speech.samples
+    return {
+        "samples": prepare(heard, seed=random.getrandbits(32)),
+        "mouth": targets(speech.phones, frames),
+        "sound": sounds(speech.phones, frames),
+    }
+
+
+def targets(phones: Sequence[Phone], frames: int) -> Float[Tensor, "f 5"]:
+    """The mouth parameters of each video frame, in the order of ``MOUTH``."""
+    mouth = mouth_track(phones, frames, FPS)
+    return torch.stack([getattr(mouth, name) for name in MOUTH], dim=1)
+
+
+def sounds(phones: Sequence[Phone], frames: int) -> Tensor:
+    """The class of the sound in the middle of each video frame."""
+    labels = torch.zeros(frames, dtype=torch.long)
+    for phone in phones:
+        first, stop = (min(frames, max(0, math.ceil(edge * FPS - 0.5))) for edge in (phone.start, phone.end))
+        labels[first:stop] = sound_class(phone.symbol)
+    return labels
