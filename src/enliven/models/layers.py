@@ -97,5 +97,5 @@ def _angles(positions: Tensor, channels: int) -> Tensor:
 
 def rotate(x: Float[Tensor, "b t s n d"], table: Complex64[Tensor, "t s pairs"]) -> Float[Tensor, "b t s n d"]:
     """Turn each pair of neighbouring channels by its angle: computed in float32, returned in the dtype of ``x``."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * table[:, :, None]).flatten(-2).to(x.dtype)

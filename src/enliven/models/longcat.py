@@ -1,34 +1,23 @@
 """LongCat-Video and LongCat-Video-Avatar: the diffusion transformer, with the published state-dict keys.
 
-Sections are those of the LongCat-Video-Avatar paper. Tokens stay ``b t s c``: modulation is one vector per latent
-frame, and audio attention runs within a frame.
+Sections are those of the LongCat-Video-Avatar paper.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Complex64, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from enliven.errors import ConfigError, RequestError
-from enliven.models.backbone import BlockCache, ClipCache
-from enliven.models.layers import (
-    LayerNorm32,
-    Linear32,
-    RMSNorm,
-    add_gated,
-    modulate,
-    rope_table,
-    rotate,
-    timestep_embedding,
-)
+from enliven.models.backbone import ClipCache
+from enliven.models.layers import Linear32, modulate, rope_table, timestep_embedding
 from enliven.models.longcat_audio import AudioParams, AudioProj
-from enliven.runtime.attention import CrossAttend, SelfAttend
-from enliven.types import AttentionRule, Conditioning, LatentLayout, Text
+from enliven.models.longcat_block import Block, Given
+from enliven.types import Conditioning, LatentLayout, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +90,12 @@ class TimestepEmbedder(nn.Module):
         """Embed timesteps in 0..1000."""
         return self.mlp(timestep_embedding(timestep, self.frequencies))
 
+    def initialise(self) -> None:
+        """Start with small weights, as diffusion transformers do."""
+        for name, parameter in self.mlp.named_parameters():
+            if name.endswith("weight"):
+                nn.init.normal_(parameter, std=0.02)
+
 
 class CaptionEmbedder(nn.Module):
     """Encoded text, brought to the width of the network."""
@@ -116,149 +111,10 @@ class CaptionEmbedder(nn.Module):
 
     def forward(self, text: Text) -> Text:
         """Project the tokens. With zero padding, padded tokens become zeros that are attended to like any other."""
-        tokens = self.y_proj(text.tokens.to(self.y_proj[0].weight.dtype))
+        tokens = self.y_proj(text.tokens)
         if text.mask is not None and self.zero_pad:
             return Text(tokens * text.mask[..., None])
         return Text(tokens, text.mask)
-
-
-class SelfAttention(nn.Module):
-    """Attention among latent frames, with rotary positions and normalised queries and keys."""
-
-    def __init__(self, params: LongCatParams) -> None:
-        super().__init__()
-        width, self.heads = params.hidden_size, params.num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.q_norm = RMSNorm(width // self.heads)
-        self.k_norm = RMSNorm(width // self.heads)
-        self.attend = SelfAttend()
-        self.proj = nn.Linear(width, width)
-
-    def forward(
-        self,
-        x: Float[Tensor, "b t s c"],
-        rope: Complex64[Tensor, "all s pairs"],
-        rules: tuple[AttentionRule, ...],
-        memory: BlockCache | None = None,
-    ) -> Float[Tensor, "b t s c"]:
-        """Attend among ``x`` and the frames in ``memory``; rotation comes after, so memory holds unrotated keys."""
-        q, k, v = rearrange(self.qkv(x), "b t s (three n d) -> three b t s n d", three=3, n=self.heads)
-        q, k = self.q_norm(q), self.k_norm(k)
-        if memory is not None:
-            k, v = memory.extend(k, v)
-        offset = k.shape[1] - x.shape[1]
-        q, k = rotate(q, rope[offset : k.shape[1]]).to(v.dtype), rotate(k, rope[: k.shape[1]]).to(v.dtype)
-        return self.proj(self.attend(q, k, v, rules, offset).flatten(-2))
-
-
-class CrossAttention(nn.Module):
-    """Attention from tokens to a context of ``channels`` channels, with normalised queries and keys."""
-
-    def __init__(self, params: LongCatParams, channels: int) -> None:
-        super().__init__()
-        width, self.heads = params.hidden_size, params.num_heads
-        self.q_linear = nn.Linear(width, width)
-        self.kv_linear = nn.Linear(channels, 2 * width)
-        self.q_norm = RMSNorm(width // self.heads)
-        self.k_norm = RMSNorm(width // self.heads)
-        self.attend = CrossAttend()
-        self.proj = nn.Linear(width, width)
-
-    def forward(
-        self,
-        x: Float[Tensor, "b q c"],
-        context: Float[Tensor, "b k c_context"],
-        mask: Bool[Tensor, "b k"] | None = None,
-    ) -> Float[Tensor, "b q c"]:
-        """Attend from ``x`` to ``context``."""
-        q = rearrange(self.q_linear(x), "b q (n d) -> b q n d", n=self.heads)
-        k, v = rearrange(self.kv_linear(context), "b k (two n d) -> two b k n d", two=2, n=self.heads)
-        q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
-        return self.proj(self.attend(q, k, v, mask).flatten(-2))
-
-
-class AudioAttention(CrossAttention):
-    """Cross attention in which a latent frame hears the audio tokens of its own time only."""
-
-    def forward(  # type: ignore[override]
-        self, x: Float[Tensor, "b t s c"], audio: Float[Tensor, "b t a c_audio"]
-    ) -> Float[Tensor, "b t s c"]:
-        """Attend from each frame's tokens to its audio tokens."""
-        return super().forward(x.flatten(0, 1), audio.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-
-class FeedForward(nn.Module):
-    """SwiGLU."""
-
-    def __init__(self, params: LongCatParams) -> None:
-        super().__init__()
-        self.w1 = nn.Linear(params.hidden_size, params.ffn_size, bias=False)
-        self.w2 = nn.Linear(params.ffn_size, params.hidden_size, bias=False)
-        self.w3 = nn.Linear(params.hidden_size, params.ffn_size, bias=False)
-
-    def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
-        """``w2(silu(w1 x) * w3 x)``."""
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What all blocks of one pass are told: ``clean`` of its frames are given and hear neither text nor audio."""
-
-    time: Float[Tensor, "b t e"]
-    rope: Complex64[Tensor, "all s pairs"]
-    rules: tuple[AttentionRule, ...]
-    clean: int
-    text: Text
-    audio: Float[Tensor, "b noise a c"] | None
-
-
-class Block(nn.Module):
-    """Self attention, text, audio (if the network hears) and a feed-forward layer."""
-
-    def __init__(self, params: LongCatParams) -> None:
-        super().__init__()
-        width, time = params.hidden_size, params.adaln_tembed_dim
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), Linear32(time, 6 * width))
-        self.attn = SelfAttention(params)
-        self.pre_crs_attn_norm = LayerNorm32(width, eps=1e-6)
-        self.cross_attn = CrossAttention(params, width)
-        self.ffn = FeedForward(params)
-        if params.audio is not None:
-            channels = params.audio.output_dim
-            self.audio_adaLN_modulation = nn.Sequential(nn.SiLU(), Linear32(time, 3 * width))
-            self.pre_video_crs_attn_norm = LayerNorm32(width, eps=1e-6)
-            if params.audio.audio_prenorm:
-                self.pre_audio_crs_attn_norm = LayerNorm32(channels, eps=1e-6)
-            self.audio_cross_attn = AudioAttention(params, channels)
-
-    def forward(
-        self, x: Float[Tensor, "b t s c"], given: Given, memory: BlockCache | None = None
-    ) -> Float[Tensor, "b t s c"]:
-        """One block; with a memory, ``x`` are the frames that are not in it yet."""
-        modulation = self.adaLN_modulation(given.time)[:, :, None].chunk(6, -1)
-        shift, scale, gate, shift_ffn, scale_ffn, gate_ffn = modulation
-        x = add_gated(x, gate, self.attn(modulate(x, shift, scale), given.rope, given.rules, memory))
-        x = self._listen(x, given)
-        return add_gated(x, gate_ffn, self.ffn(modulate(x, shift_ffn, scale_ffn)))
-
-    def _listen(self, x: Tensor, given: Given) -> Tensor:
-        if given.clean == x.shape[1]:
-            return x
-        clean, noise = x.split([given.clean, x.shape[1] - given.clean], 1)
-        read = self.cross_attn(self.pre_crs_attn_norm(noise).flatten(1, 2), given.text.tokens, given.text.mask)
-        noise = noise + read.unflatten(1, noise.shape[1:3])
-        if given.audio is not None:
-            noise = self._hear(noise, given.audio, given.time[:, given.clean :])
-        return torch.cat([clean, noise], 1) if given.clean else noise
-
-    def _hear(self, noise: Tensor, audio: Tensor, time: Tensor) -> Tensor:
-        """Section 3.1: the modulation acts on what was heard, so a zero gate is the network without audio."""
-        shift, scale, gate = self.audio_adaLN_modulation(time)[:, :, None].chunk(3, -1)
-        if hasattr(self, "pre_audio_crs_attn_norm"):
-            audio = self.pre_audio_crs_attn_norm(audio)
-        heard = self.audio_cross_attn(self.pre_video_crs_attn_norm(noise), audio)
-        return add_gated(noise, gate, modulate(heard, shift, scale))
 
 
 class FinalLayer(nn.Module):
@@ -279,6 +135,11 @@ class FinalLayer(nn.Module):
         layout = "b t (h w) (p q c) -> b c t (h p) (w q)"
         return rearrange(patches, layout, h=height, p=self.rows, q=self.columns)
 
+    def initialise(self) -> None:
+        """Start by predicting zero."""
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
 
 class LongCat(nn.Module):
     """The LongCat backbone (see ``Backbone``).
@@ -295,7 +156,8 @@ class LongCat(nn.Module):
         self.y_embedder = CaptionEmbedder(params)
         if params.audio is not None:
             self.audio_proj = AudioProj(params.audio)
-        self.blocks = nn.ModuleList(Block(params) for _ in range(params.depth))
+        sizes = (params.hidden_size, params.num_heads, params.ffn_size, params.adaln_tembed_dim, params.audio)
+        self.blocks = nn.ModuleList(Block(*sizes) for _ in range(params.depth))
         self.final_layer = FinalLayer(params)
         self._initialise()
 
@@ -329,7 +191,7 @@ class LongCat(nn.Module):
             rope=rope_table(layout.positions, height, width, head_size, latents.device),
             rules=layout.attention,
             clean=layout.clean,
-            text=self.y_embedder(cond.text),
+            text=self.y_embedder(replace(cond.text, tokens=cond.text.tokens.to(dtype))),
             audio=self._audio_tokens(cond.audio, layout),
         )
         return self.x_embedder(latents.to(dtype)), given
@@ -366,13 +228,6 @@ class LongCat(nn.Module):
                 nn.init.xavier_uniform_(module.weight.flatten(1))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for layer in (self.t_embedder.mlp[0], self.t_embedder.mlp[2]):
-            nn.init.normal_(layer.weight, std=0.02)
-        silent = [self.final_layer.linear, self.final_layer.adaLN_modulation[1]]
-        for block in self.blocks:
-            silent += [block.adaLN_modulation[1], block.cross_attn.proj]
-            if self.params.audio is not None:
-                silent.append(block.audio_adaLN_modulation[1])
-        for layer in silent:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for module in self.modules():
+            if isinstance(module, TimestepEmbedder | FinalLayer | Block):
+                module.initialise()

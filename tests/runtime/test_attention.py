@@ -1,0 +1,121 @@
+"""Every kernel against attention written out, and the leaves against a dense mask."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from enliven.errors import ConfigError
+from enliven.runtime import attention
+from enliven.runtime.attention import CrossAttend, SelfAttend, kernel_names, load_kernel, register_kernel, use_kernel
+from enliven.types import AttentionRule
+
+LAYOUTS = {
+    "full": [AttentionRule(range(5), (range(5),))],
+    "continuation": [
+        AttentionRule(range(1), (range(1),)),
+        AttentionRule(range(1, 2), (range(1, 2),)),
+        AttentionRule(range(2, 4), (range(1, 5),)),
+        AttentionRule(range(4, 5), (range(5),)),
+    ],
+    "gaps": [AttentionRule(range(3), (range(1), range(3, 5))), AttentionRule(range(3, 5), (range(2, 3), range(1)))],
+    "soft": [AttentionRule(range(5), (range(1), range(1, 3), range(4, 5)), (math.log(0.3), 0.0, 1.5))],
+}
+
+
+def exact(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    logits = torch.einsum("bnqd,bnkd->bnqk", q.double(), k.double()) / q.shape[-1] ** 0.5
+    weights = (logits if bias is None else logits + bias.double()).exp()
+    return torch.einsum("bnqk,bnkd->bnqd", weights / weights.sum(-1, keepdim=True), v.double())
+
+
+def dense_bias(rules: list[AttentionRule], tokens: int) -> Tensor:
+    bias = torch.full((5, 5), -math.inf)
+    for rule in rules:
+        for index, keys in enumerate(rule.keys):
+            bias[rule.queries.start : rule.queries.stop, keys.start : keys.stop] = rule.bias[index] if rule.bias else 0
+    return bias.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+
+
+@pytest.mark.parametrize("name", kernel_names())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("biased", [False, True])
+def test_every_kernel_computes_attention(name: str, dtype: torch.dtype, biased: bool) -> None:
+    # Strided, as a projection leaves them, and of unequal lengths.
+    q, k, v = (torch.randn(3, length, 2, 16, dtype=dtype).transpose(1, 2) for length in (9, 14, 14))
+    bias = torch.randn(3, 1, 1, 14) if biased else None
+    if bias is not None:
+        bias[:, :, :, 3] = -math.inf
+    out = load_kernel(name)(q, k, v, bias)
+    assert out.dtype == dtype
+    assert_close(out.double(), exact(q, k, v, bias), atol=1e-5 if dtype == torch.float32 else 0.03, rtol=0)
+
+
+def test_samples_taken_a_few_at_a_time_give_the_same_result_and_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = torch.randn(3, 5, 2, 6, 8, requires_grad=True)
+    bias = torch.randn(5, 1, 1, 6)
+    results = []
+    for most in (10**9, 2 * 2 * 6 * 6, 1):
+        monkeypatch.setattr(attention, "MOST_LOGITS", most)
+        out = load_kernel("matmul")(q, k, v, bias)
+        results.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
+    for other in results[1:]:
+        assert_close(other, results[0])
+
+
+def test_an_unknown_kernel_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="'flesh'") as refused:
+        load_kernel("flesh")
+    assert "sdpa" in refused.value.hint
+
+
+@pytest.mark.parametrize("rules", LAYOUTS.values(), ids=LAYOUTS.keys())
+@pytest.mark.parametrize("kernel", ["sdpa", "matmul"])
+def test_frames_see_what_the_rules_say(rules: list[AttentionRule], kernel: str) -> None:
+    q, k, v = torch.randn(3, 2, 5, 4, 2, 8)
+    leaf = SelfAttend()
+    use_kernel(leaf, kernel)
+    seen = exact(*(x.flatten(1, 2).transpose(1, 2) for x in (q, k, v)), dense_bias(rules, 4))
+    expected = seen.transpose(1, 2).view(q.shape).float()
+    assert_close(leaf(q, k, v, rules), expected, atol=1e-5, rtol=0)
+    assert_close(leaf(q[:, 2:], k, v, rules, offset=2), expected[:, 2:], atol=1e-5, rtol=0)
+
+
+def test_neighbouring_ranges_are_not_copied() -> None:
+    seen = []
+
+    def spy(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        seen.append((k.untyped_storage().data_ptr(), bias))
+        return q
+
+    leaf, (q, k, v) = SelfAttend(), torch.randn(3, 1, 4, 2, 1, 8).unbind()
+    leaf.kernel = spy
+    leaf(q, k, v, [AttentionRule(range(4), (range(1), range(1, 4)), (-0.5, 0.0))])
+    leaf(q, k, v, [AttentionRule(range(4), (range(1), range(2, 4)))])
+    assert seen[0][0] == k.untyped_storage().data_ptr() != seen[1][0]
+    assert seen[0][1].flatten().tolist() == [-0.5, -0.5, 0, 0, 0, 0, 0, 0]
+    assert seen[1][1] is None
+
+
+def test_masked_keys_are_not_seen() -> None:
+    q, k, v = torch.randn(3, 2, 6, 2, 8)
+    mask = torch.arange(6) < torch.tensor([[4], [6]])
+    leaf = CrossAttend()
+    assert_close(leaf(q, k, v, mask)[:1], leaf(q[:1], k[:1, :4], v[:1, :4]))
+    assert_close(leaf(q, k, v, mask)[1:], leaf(q[1:], k[1:], v[1:]))
+
+
+def test_a_registered_kernel_reaches_every_leaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_LOADERS", dict(attention._LOADERS))
+
+    @register_kernel("first")
+    def load() -> attention.Kernel:
+        return lambda q, k, v, bias=None: v[:, :, :1].expand_as(q)
+
+    network = torch.nn.ModuleDict({"text": CrossAttend(), "frames": torch.nn.Sequential(SelfAttend())})
+    use_kernel(network, "first")
+    x = torch.randn(1, 3, 2, 1, 8)
+    assert torch.equal(network["frames"][0](x, x, x, LAYOUTS["full"])[0, 2, 1], x[0, 0, 0])
+    assert torch.equal(network["text"](x[:, 0], x[:, 1], x[:, 2])[0, 1], x[0, 2, 0])
