@@ -7,8 +7,8 @@ import torch
 
 from enliven.types import (
     AttentionRule,
-    ClipPlan,
     Audio,
+    ClipPlan,
     Conditioning,
     LatentClip,
     LatentLayout,

@@ -35,7 +35,7 @@ def test_a_size_that_is_none_is_refused(size: str) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        {"portrait": Path("my face.png"), "audio": (Path("a.wav"), Path("b.wav")), "prompt": "it's \"me\" --seed"},
+        {"portrait": Path("my face.png"), "audio": (Path("a.wav"), Path("b.wav")), "prompt": 'it\'s "me" --seed'},
         {"video": Path("v.mp4"), "width": 64, "height": 32, "guidance": {"audio": 3.5, "text": 1.0}, "seed": 3},
         {"model": "longcat-toon", "seconds": 2.5, "steps": 4, "reference_index": -2, "skip_radius": 0},
     ],

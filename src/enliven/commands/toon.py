@@ -76,8 +76,8 @@ def clip(
     drawn = make_clip(seed, spoken, frames=int(seconds * FPS), size=(size, size))
     write_video(Video(drawn.frames, FPS, Audio(drawn.samples[None], RATE)), path)
     path.with_suffix(".json").write_text(json.dumps(truth(drawn, spoken)) + "\n", encoding="utf-8")
-    said = f'says "{spoken.text}"' if spoken else "says nothing"
-    say(f"{output}: {drawn.caption} It {said}.", f"{output.with_suffix('.json')}: every movement, frame by frame")
+    said = f'Says: "{spoken.text}"' if spoken else "Says nothing."
+    say(f"{output}: {drawn.caption} {said}", f"{output.with_suffix('.json')}: every movement, frame by frame")
 
 
 def dataset(*, output: Output = Path("clips"), count: int = 100, seed: int = 0, frames: int = 81) -> None:

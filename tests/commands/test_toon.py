@@ -1,0 +1,58 @@
+"""The drawn world from the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from enliven.cli import run
+from enliven.data.clips import load_clip
+from enliven.media.video import read_video
+
+
+def test_the_same_seed_draws_the_same_person(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert run(["toon", "portrait", "--seed", "3", "--size", "64", "-o", str(tmp_path / f"{name}.png")]) == 0
+    assert run(["toon", "portrait", "--seed", "4", "--size", "64", "-o", str(tmp_path / "c.png")]) == 0
+    first, again, other = (Image.open(tmp_path / f"{name}.png") for name in "abc")
+    assert first.size == (64, 64)
+    assert first.tobytes() == again.tobytes() != other.tobytes()
+
+
+def test_a_drawn_clip_comes_with_its_truth(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "clip.mp4"
+    assert run(["toon", "clip", "--speech", "hello", "--seconds", "1", "--size", "32", "-o", str(path)]) == 0
+    video = read_video(path, sound=True)
+    truth = json.loads(path.with_suffix(".json").read_text())
+    assert video.frames.shape[0] == len(truth["state"]["mouth_open"]) == 25
+    assert video.audio is not None
+    assert video.audio.samples.abs().max() > 0.05
+    assert max(truth["state"]["mouth_open"]) > 0.3
+    assert truth["text"].startswith("Hello")
+
+
+def test_a_stopped_data_set_goes_on_where_it_was(tmp_path: Path) -> None:
+    arguments = ["toon", "dataset", "-o", str(tmp_path), "--frames", "5", "--seed", "6", "--count"]
+    assert run([*arguments, "1"]) == 0
+    (first,) = tmp_path.glob("*.safetensors")
+    written = first.stat().st_mtime_ns
+    assert run([*arguments, "2"]) == 0
+    spoken, silent = (load_clip(path) for path in sorted(tmp_path.glob("*.safetensors")))
+    assert first.stat().st_mtime_ns == written
+    assert (spoken.silent, silent.silent) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["portrait", "--size", "7"], "--size 7"),
+        (["portrait", "-o", "me.gif"], "me.png"),
+        (["clip", "--speech", "nobody"], "hello"),
+        (["clip", "--seconds", "nan"], "nan"),
+        (["dataset", "--count", "0"], "0 clips"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["toon", *arguments]) == 2
+    assert told in capsys.readouterr().err
