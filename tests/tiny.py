@@ -1,13 +1,24 @@
-"""The smallest networks that run the real code: random weights, 16 x 16 pixels and more, clips of nine frames."""
+"""The smallest networks that run the real code: random weights, 32 x 32 pixels, clips of 17 frames."""
+
+import math
+import wave
+from dataclasses import replace
+from pathlib import Path
 
 import torch
+from PIL import Image
 
 from enliven.diffusion.clips import ClipGeometry
+from enliven.diffusion.guidance import Guidance
+from enliven.diffusion.sample import AnchorSchedule, even_anchors
 from enliven.models.longcat import LongCatParams
 from enliven.models.longcat_audio import AudioParams
 from enliven.models.networks import HearingParams, NetworkParams, Networks, build_networks
 from enliven.models.text import TextParams, learn_tokenizer
 from enliven.models.vae import ToonAutoencoderParams
+from enliven.systems.carry import KeepLatents
+from enliven.systems.longcat import ReferenceSkip
+from enliven.systems.spec import ModelSpec
 
 GEOMETRY = ClipGeometry(frames=17, context=5, fps=25)
 
@@ -55,3 +66,37 @@ def tiny_networks(seed: int = 0) -> Networks:
     for network in (networks.backbone, networks.autoencoder, networks.audio, networks.text):
         network.eval().requires_grad_(False)
     return networks
+
+
+def tiny_spec(**changes: object) -> ModelSpec:
+    """A model of tiny networks; ``changes`` replace its parts."""
+    spec = ModelSpec(
+        name="tiny",
+        summary="for tests",
+        params=PARAMS,
+        geometry=GEOMETRY,
+        arrange=ReferenceSkip(2, 1),
+        carry=KeepLatents(),
+        guidance=Guidance(2.0, 2.0),
+        schedule=AnchorSchedule(even_anchors(8), 3.0),
+        steps=2,
+        size=(32, 32),
+    )
+    return replace(spec, **changes)
+
+
+def write_speech(path: Path, seconds: float) -> Path:
+    """A sound that is not silence, as a WAV file of 16 kHz."""
+    time = torch.arange(round(seconds * 16_000)) / 16_000
+    samples = (0.3 * torch.sin(2 * math.pi * 220 * time * (1 + 0.2 * torch.sin(9 * time))) * 32767).short()
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, len(samples), "NONE", ""))
+        file.writeframes(samples.numpy().tobytes())
+    return path
+
+
+def write_portrait(path: Path, size: tuple[int, int] = (40, 48)) -> Path:
+    """A picture of colours that differ from place to place."""
+    ramp = torch.linspace(0, 255, size[0] * size[1] * 3).to(torch.uint8).view(*size, 3)
+    Image.fromarray(ramp.numpy()).save(path)
+    return path

@@ -10,7 +10,7 @@ from enliven.types import LatentClip
 @pytest.fixture(scope="module")
 def autoencoder() -> ToonAutoencoder:
     torch.manual_seed(0)
-    return ToonAutoencoder(ToonAutoencoderParams(outer_width=16, inner_width=16)).eval()
+    return ToonAutoencoder(ToonAutoencoderParams(channels=16, outer_width=16, inner_width=16)).eval()
 
 
 @pytest.mark.parametrize("carry", [KeepLatents(), Reencode()])

@@ -20,7 +20,8 @@ from enliven.media.container import decode, name_of, open_media
 from enliven.media.storage import replacing
 from enliven.types import Audio, Video
 
-MOST_BYTES = 8 * 2**30
+MOST_BYTES = 4 * 2**30
+LONGEST_SECONDS = 24 * 3600.0
 MOST_PIXELS = 8192 * 4320
 FRAME_RATES = (1.0, 240.0)
 # The encoder's choices are part of the file's bytes: a fixed number of threads, and no B-frames, so that packets stand
@@ -46,6 +47,14 @@ def read_video(path: Path, fps: float | None = None, last_frames: int | None = N
         raise MediaError(f"{path.name} holds no picture that can be decoded", hint="it is damaged: export it again")
     video = Video(torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2), rate)
     return Video(video.frames, rate, _sound_of(path, video.seconds, last=last_frames is not None)) if sound else video
+
+
+def read_first_frame(path: Path) -> UInt8[Tensor, "3 h w"]:
+    """The frame a video begins with, upright, in full-range sRGB. Raises MediaError."""
+    with open_media(path) as container:
+        for frame in decode(container, _video_stream(container)):
+            return torch.from_numpy(_rgb(frame)).permute(2, 0, 1)
+    raise MediaError(f"{path.name} holds no picture that can be decoded", hint="it is damaged: export it again")
 
 
 def encode_segment(chunks: Iterable[UInt8[Tensor, "_ 3 h w"]], fps: float, path: Path) -> int:
@@ -131,7 +140,7 @@ def _all(container: Any, stream: Any, rate: float) -> list[NDArray[np.uint8]]:
     frames: list[NDArray[np.uint8]] = []
     held = 0
     for frame in _at_rate(decode(container, stream), stream, rate):
-        frames.append(_rgb(frame))
+        frames.append(_rgb(frame, stream.sample_aspect_ratio))
         held += frames[-1].nbytes
         if held > MOST_BYTES:
             raise MediaError(
@@ -155,7 +164,7 @@ def _last(container: Any, stream: Any, rate: float, count: int) -> list[NDArray[
             f"{name_of(container)} has {len(kept)} frames at {rate:g} fps; at least {count} are needed",
             hint="give a longer video",
         )
-    return [_rgb(frame) for frame in kept]
+    return [_rgb(frame, stream.sample_aspect_ratio) for frame in kept]
 
 
 def _at_rate(frames: Iterator[Any], stream: Any, rate: float) -> Iterator[Any]:
@@ -168,6 +177,8 @@ def _at_rate(frames: Iterator[Any], stream: Any, rate: float) -> Iterator[Any]:
     shown, shown_at, index = None, 0.0, 0
     for frame in frames:
         at = frame.time - begin if frame.time is not None else shown_at + usual
+        if at > LONGEST_SECONDS:  # one false time stamp would repeat a frame for ever
+            raise MediaError(f"a frame is stamped {at:.0f} s", hint="the file is damaged, or too long: export it again")
         if shown is None:
             index = max(0, round(at * rate))
         while shown is not None and index / rate < at - min(at - shown_at, 1 / rate) / 2:
@@ -179,12 +190,14 @@ def _at_rate(frames: Iterator[Any], stream: Any, rate: float) -> Iterator[Any]:
         index += 1
 
 
-def _rgb(frame: Any) -> NDArray[np.uint8]:
+def _rgb(frame: Any, pixel_aspect: Fraction | None) -> NDArray[np.uint8]:
     """Full-range RGB with square pixels, upright. Untagged video is BT.709 from 720 lines on, BT.601 below."""
     space = frame.colorspace
     if space not in set(Colorspace):
         space = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
     picture = frame.reformat(
+        width=round(frame.width * (pixel_aspect or 1)),
+        height=frame.height,
         format="rgb24",
         src_colorspace=space,
         dst_colorspace=space,

@@ -1,12 +1,11 @@
 """What a finished clip hands to the next one."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from enliven.media.image import from_pixels
 from enliven.models.vae import VideoAutoencoder
 from enliven.types import LatentClip
 
@@ -19,7 +18,7 @@ class Carry(Protocol):
     whole video.
     """
 
-    continuous: bool
+    continuous: ClassVar[bool]
 
     def __call__(
         self, clip: LatentClip, frames: UInt8[Tensor, "f 3 height width"], count: int, autoencoder: VideoAutoencoder
@@ -32,7 +31,7 @@ class Carry(Protocol):
 class KeepLatents:
     """Cross-Chunk Latent Stitching (LongCat-Video-Avatar 3.4): latents go over as they are."""
 
-    continuous: bool = True
+    continuous: ClassVar[bool] = True
 
     def __call__(
         self,
@@ -49,7 +48,7 @@ class KeepLatents:
 class Reencode:
     """The usual way, and that of LongCat-Video-Avatar 1.5: the last 8-bit frames are encoded again."""
 
-    continuous: bool = False
+    continuous: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -60,5 +59,5 @@ class Reencode:
     ) -> Float[Tensor, "b c count h w"]:
         """The last frames as latents; the first of them stands for one frame."""
         last = frames[len(frames) - (autoencoder.temporal_factor * (count - 1) + 1) :]
-        video = from_pixels(last).transpose(0, 1)[None].to(clip.latents.device)
-        return autoencoder.encode(video).to(clip.latents.dtype)
+        video = (last.to(clip.latents) / 127.5 - 1).transpose(0, 1)[None]
+        return autoencoder.encode(video)

@@ -6,6 +6,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
+from enliven.diffusion.clips import ClipGeometry
+from enliven.diffusion.guidance import Guidance
+from enliven.diffusion.sample import AnchorSchedule, even_anchors
+from enliven.models.longcat import LongCatParams
+from enliven.models.longcat_audio import AudioParams
+from enliven.models.networks import HearingParams, NetworkParams
+from enliven.models.text import TextParams
+from enliven.models.vae import ToonAutoencoderParams
+from enliven.systems.carry import KeepLatents
+from enliven.systems.spec import ModelSpec
 from enliven.types import AttentionRule, LatentLayout, Role
 
 logger = logging.getLogger(__name__)
@@ -78,3 +88,53 @@ def _report_cut(skip: ReferenceSkip, context: int, frames: int) -> None:
     if skip.radius and (first < context or last > frames - 1):
         made = f"{context} to {frames - 1}"
         logger.info("frames %g to %g would skip the reference, but only %s are made", first, last, made)
+
+
+TOON_AUTOENCODER = ToonAutoencoderParams()
+
+LONGCAT_TOON = ModelSpec(
+    name="longcat-toon",
+    summary="drawn people at 128 x 128, 25 frames a second; small enough for a laptop",
+    params=NetworkParams(
+        backbone=LongCatParams(
+            in_channels=TOON_AUTOENCODER.channels,
+            out_channels=TOON_AUTOENCODER.channels,
+            hidden_size=192,
+            depth=6,
+            num_heads=3,
+            caption_channels=64,
+            adaln_tembed_dim=128,
+            frequency_embedding_size=128,
+            audio=AudioParams(
+                audio_window=5, audio_block=3, audio_channel=96, intermediate_dim=128, output_dim=96, context_tokens=8
+            ),
+        ),
+        autoencoder=TOON_AUTOENCODER,
+        audio=HearingParams(
+            25.0,
+            {
+                "hidden_size": 96,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 3,
+                "intermediate_size": 384,
+                "conv_dim": (64, 96, 128),
+                "conv_kernel": (128, 8, 8),
+                "conv_stride": (16, 5, 4),
+                "conv_bias": True,
+                "feat_extract_norm": "layer",
+                "num_conv_pos_embeddings": 32,
+                "num_conv_pos_embedding_groups": 4,
+            },
+        ),
+        text=TextParams(
+            48, {"vocab_size": 1024, "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+        ),
+    ),
+    geometry=ClipGeometry(frames=41, context=5, fps=25),
+    arrange=ReferenceSkip(5, 1),
+    carry=KeepLatents(),
+    guidance=Guidance(2.0, 2.0),
+    schedule=AnchorSchedule(even_anchors(48), 3.0),
+    steps=8,
+    size=(128, 128),
+)

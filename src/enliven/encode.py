@@ -1,0 +1,118 @@
+"""From the files of a request to what every clip is told: text, speech, and the frames it starts from."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from enliven.diffusion.clips import plan_clips
+from enliven.errors import ConfigError
+from enliven.media.audio import SPEECH_RATE, mono_16k
+from enliven.media.image import fit_frames, fit_to, from_pixels, read_portrait, to_image
+from enliven.media.video import read_first_frame, read_video
+from enliven.models.audio import SpeechFeatures
+from enliven.models.networks import Networks
+from enliven.request import GenerateRequest
+from enliven.systems.spec import ModelSpec
+from enliven.types import ClipPlan, Conditioning, Text
+
+AFTERWARDS = 8  # video frames of silence encoded behind the last clip, so that its last windows are whole
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What a clip needs from before: who is seen, the latents it goes on from, and the memory of the decoder."""
+
+    reference: Float[Tensor, "1 c 1 h w"]
+    context: Float[Tensor, "1 c t h w"]
+    decoder: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Speech features at ``stride`` a video frame."""
+
+    features: SpeechFeatures
+    stride: int
+    window: int
+
+    def heard(self, plan: ClipPlan) -> Float[Tensor, "1 1 f w layers c"]:
+        """What a clip hears."""
+        return self.features.windows(plan.hears, self.window, self.stride)[None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A request, ready to be sampled: the plan of its clips, what they are told and where they start."""
+
+    plans: tuple[ClipPlan, ...]
+    size: tuple[int, int]
+    text: Text
+    null_text: Text
+    voice: Voice
+    opening: Handover | None
+
+    def told(self, plan: ClipPlan, device: torch.device) -> Conditioning:
+        """The conditions of one clip, on the device of the backbone."""
+        return Conditioning(self.text, self.null_text, self.voice.heard(plan).to(device))
+
+
+@torch.no_grad()
+def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks) -> Encoded:
+    """Read and encode everything once. Raises RequestError, MediaError."""
+    portrait = read_portrait(request.portrait) if request.portrait else None
+    picture = portrait or (to_image(read_first_frame(request.video)) if request.video else None)
+    size = request.size(spec, picture)
+    samples = mono_16k(request.audio[0]) if request.audio else torch.zeros(0)
+    seconds = len(samples) / SPEECH_RATE if request.seconds is None else request.seconds
+    plans = plan_clips(
+        max(1, round(seconds * spec.geometry.fps)),
+        spec.geometry,
+        spec.arrange,
+        portrait=portrait is not None,
+        continuing=request.video is not None,
+    )
+    return Encoded(
+        plans=plans,
+        size=size,
+        text=networks.text([request.prompt]),
+        null_text=networks.text([spec.negative_prompt]),
+        voice=_listen(samples, plans[-1].hears.stop, spec, networks),
+        opening=_opening(request, picture, size, spec, networks),
+    )
+
+
+def _listen(samples: Float[Tensor, "n"], frames: int, spec: ModelSpec, networks: Networks) -> Voice:
+    """Features of exactly the frames heard: what the speech leaves empty is silence, which is sound too (3.2)."""
+    stride, rest = divmod(networks.audio.rate, spec.geometry.fps)
+    hearing = networks.backbone.params.audio
+    if rest or hearing is None:
+        raise ConfigError(
+            f"{networks.audio.rate:g} audio features a second cannot be shared among {spec.geometry.fps} video frames",
+            hint="use an audio encoder whose rate is a multiple of the frame rate",
+        )
+    wanted = math.ceil((frames + AFTERWARDS) / spec.geometry.fps * SPEECH_RATE)
+    cut = samples[:wanted]
+    sound = torch.nn.functional.pad(cut, (0, wanted - len(cut)))
+    return Voice(networks.audio.encode(sound), int(stride), hearing.audio_window)
+
+
+def _opening(
+    request: GenerateRequest, picture: Image.Image | None, size: tuple[int, int], spec: ModelSpec, networks: Networks
+) -> Handover | None:
+    if picture is None:
+        return None
+    autoencoder = networks.autoencoder
+    device = next(autoencoder.parameters()).device
+    reference = autoencoder.encode(fit_to(picture, *size)[None, :, None].to(device))
+    if request.video is None:
+        return Handover(reference, reference)
+    last = read_video(request.video, fps=spec.geometry.fps, last_frames=spec.geometry.context).frames
+    context = autoencoder.encode(from_pixels(fit_frames(last, *size)).transpose(0, 1)[None].to(device))
+    decoder = autoencoder.stream()
+    decoder.push(context)
+    return Handover(reference, context, decoder.state())

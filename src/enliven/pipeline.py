@@ -1,0 +1,147 @@
+"""Portrait, speech and prompt to a video of any length. Written once: what a paper adds is in its ``ModelSpec``."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from enliven.diffusion.sample import sample_euler
+from enliven.encode import Encoded, Handover, encode
+from enliven.media.audio import read_audio
+from enliven.media.image import to_pixels
+from enliven.models.backbone import ClipCache
+from enliven.models.networks import Networks, load_networks
+from enliven.request import GenerateRequest, Scales
+from enliven.systems import find_model
+from enliven.systems.spec import ModelSpec
+from enliven.types import ClipPlan, LatentClip, OnProgress, Progress, Video, ignore_progress
+
+__all__ = ["AvatarPipeline", "FinishedClip", "GenerateRequest", "Scales"]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedClip:
+    """The video frames that a clip adds, all its latents, and what the next clip needs of it."""
+
+    plan: ClipPlan
+    frames: UInt8[Tensor, "f 3 h w"]
+    clip: LatentClip
+    handover: Handover
+
+
+class AvatarPipeline:
+    """A model, ready to make videos."""
+
+    def __init__(self, spec: ModelSpec, networks: Networks) -> None:
+        self.spec, self.networks = spec, networks
+        self.device = next(networks.backbone.parameters()).device
+
+    @classmethod
+    def load(cls, model: str = "longcat-toon", *, device: str = "auto") -> "AvatarPipeline":
+        """The model called ``model``, on a GPU where there is one. Raises RequestError, WeightsError."""
+        spec = find_model(model)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(spec, load_networks(spec.weights).to(device))
+
+    def generate(self, request: GenerateRequest, on_progress: OnProgress = ignore_progress) -> Video:
+        """The whole video, with the sound of the request, in memory. Raises RequestError, MediaError."""
+        frames = torch.cat([video.frames for video in self.stream(request, on_progress)])
+        sound = read_audio(request.audio[0]) if request.audio else None
+        return Video(frames, float(self.spec.geometry.fps), sound)
+
+    def stream(self, request: GenerateRequest, on_progress: OnProgress = ignore_progress) -> Iterator[Video]:
+        """The video clip by clip, without sound, as it is made. Raises RequestError, MediaError."""
+        spec = request.apply(self.spec)
+        for clip in self.clips(spec, self.encode(request, spec), request.seed, on_progress=on_progress):
+            yield Video(clip.frames, float(spec.geometry.fps))
+
+    def encode(self, request: GenerateRequest, spec: ModelSpec) -> Encoded:
+        """Everything the clips are told."""
+        return encode(request, spec, self.networks)
+
+    def clips(
+        self,
+        spec: ModelSpec,
+        encoded: Encoded,
+        seed: int,
+        *,
+        after: tuple[int, Handover] | None = None,
+        on_progress: OnProgress = ignore_progress,
+    ) -> Iterator[FinishedClip]:
+        """Make clip after clip; ``after`` an earlier one, named by index, going on from what it handed over.
+
+        The noise of a clip depends on ``seed`` and its index alone, so going on gives the very same video.
+        ``on_progress`` hears of every denoising step and may raise to stop.
+        """
+        levels = {plan.index: self._levels(spec, plan) for plan in encoded.plans}
+        total = sum(len(sigmas) - 1 for sigmas in levels.values())
+        first, handover = (0, encoded.opening) if after is None else (after[0] + 1, after[1])
+        done = sum(len(levels[index]) - 1 for index in range(first))
+        for plan in encoded.plans[first:]:
+            sigmas = levels[plan.index]
+
+            def on_step(step: int, before: int = done) -> None:
+                on_progress(Progress("making the video", before + step, total))
+
+            latents = self._assemble(plan, encoded.size, handover, seed)
+            clip = self._sample(spec, encoded, plan, latents, sigmas, on_step)
+            done += len(sigmas) - 1
+            finished = self._finish(spec, plan, clip, handover)
+            handover = finished.handover
+            yield finished
+
+    def _levels(self, spec: ModelSpec, plan: ClipPlan) -> list[float]:
+        schedule = spec.continuation_schedule if plan.context and spec.continuation_schedule else spec.schedule
+        return schedule(spec.steps)
+
+    def _assemble(
+        self, plan: ClipPlan, size: tuple[int, int], handover: Handover | None, seed: int
+    ) -> Float[Tensor, "1 c t h w"]:
+        """Clean frames first, noise after."""
+        layout, autoencoder = plan.layout, self.networks.autoencoder
+        height, width = (side // autoencoder.spatial_factor for side in size)
+        shape = (1, autoencoder.channels, len(layout) - layout.clean, height, width)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed(seed, plan.index)))
+        given = []
+        if handover is not None and layout.clean:
+            given = [handover.reference] * layout.references + [handover.context]
+        return torch.cat([*given, noise.to(self.device)], dim=2)
+
+    @torch.no_grad()
+    def _sample(
+        self,
+        spec: ModelSpec,
+        encoded: Encoded,
+        plan: ClipPlan,
+        latents: Float[Tensor, "1 c t h w"],
+        sigmas: list[float],
+        on_step: Callable[[int], None],
+    ) -> LatentClip:
+        told, layout = encoded.told(plan, self.device), plan.layout
+        cache = ClipCache() if layout.cacheable else None
+
+        def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
+            return spec.guidance(lambda cond: self.networks.backbone(latents, sigma, cond, layout, cache), told)
+
+        return LatentClip(sample_euler(velocity, latents, layout.clean, sigmas, on_step), layout)
+
+    @torch.no_grad()
+    def _finish(self, spec: ModelSpec, plan: ClipPlan, clip: LatentClip, before: Handover | None) -> FinishedClip:
+        """Decode, and hand over. Where latents go on as they are, so does the decoder: nothing is decoded twice."""
+        autoencoder = self.networks.autoencoder
+        goes_on = before is not None and plan.context > 0 and spec.carry.continuous
+        decoder = autoencoder.stream(before.decoder if before is not None and goes_on else None)
+        pixels = decoder.push(clip.latents[:, :, clip.layout.clean if goes_on else clip.layout.references :])
+        frames = to_pixels(pixels[0].transpose(0, 1)).cpu()[plan.context - plan.frames :]
+        context = spec.carry(clip, frames, spec.geometry.latents(spec.geometry.context), autoencoder)
+        reference = clip.latents[:, :, :1] if before is None else before.reference
+        return FinishedClip(plan, frames[: len(plan.emits)], clip, Handover(reference, context, decoder.state()))
+
+
+def noise_seed(seed: int, index: int) -> int:
+    """A seed for the noise of one clip: the same for the same two numbers, unrelated for all others."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {index}".encode()).digest()[:7], "big")

@@ -1,0 +1,72 @@
+"""A model by name: networks and strategies, as data."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from enliven.diffusion.clips import Arrange, ClipGeometry
+from enliven.diffusion.guidance import Guide
+from enliven.diffusion.sample import Schedule
+from enliven.errors import RequestError, WeightsError
+from enliven.media.buckets import Resolution
+from enliven.models.networks import NetworkParams
+from enliven.systems.carry import Carry
+
+PACKAGED = Path(__file__).resolve().parents[1] / "weights"
+PLACES = "ENLIVEN_WEIGHTS"
+
+Strategy = TypeVar("Strategy")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything that makes a model what it is, apart from its weights.
+
+    ``size`` is the default height and width; with a ``resolution``, a portrait chooses the trained size nearest to its
+    aspect. Clips that continue another use ``continuation_schedule``, if there is one. A ``negative_prompt`` is what
+    guidance leads away from when the request names nothing.
+    """
+
+    name: str
+    summary: str
+    params: NetworkParams
+    geometry: ClipGeometry
+    arrange: Arrange
+    carry: Carry
+    guidance: Guide
+    schedule: Schedule
+    steps: int
+    size: tuple[int, int]
+    resolution: Resolution | None = None
+    continuation_schedule: Schedule | None = None
+    negative_prompt: str = ""
+
+    @property
+    def weights(self) -> Path:
+        """Where the weights are: in the package, or in a folder that ``ENLIVEN_WEIGHTS`` names. Raises WeightsError."""
+        places = [PACKAGED, *(Path(place) for place in os.environ.get(PLACES, "").split(os.pathsep) if place)]
+        for place in places:
+            if (place / self.name).is_dir():
+                return place / self.name
+        raise WeightsError(
+            f"the weights of {self.name} are not here; looked in {', '.join(map(str, places))}",
+            hint=f"set {PLACES} to the folder that holds a folder {self.name}",
+        )
+
+
+def adjusted(strategy: Strategy, values: Mapping[str, Any]) -> Strategy:
+    """A strategy with those ``values`` changed that are not None. Raises RequestError for what it does not have."""
+    given = {name: value for name, value in values.items() if value is not None}
+    names = [field.name for field in fields(strategy)]  # type: ignore[arg-type]
+    for name in given:
+        if name not in names:
+            raise RequestError(
+                f"this model has no {name} to set: {type(strategy).__name__} takes {', '.join(names) or 'nothing'}",
+                hint="leave it out, or choose another model",
+            )
+    try:
+        return replace(strategy, **given)  # type: ignore[type-var]
+    except ValueError as error:
+        raise RequestError(str(error), hint="give another value") from error

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from enliven.errors import RequestError, WeightsError
+from enliven.systems import MODELS, find_model
+from enliven.systems.carry import KeepLatents
+from enliven.systems.longcat import LONGCAT_TOON, ReferenceSkip
+from enliven.systems.spec import ModelSpec, adjusted
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=lambda spec: spec.name)
+def test_the_parts_of_a_model_fit_together(spec: ModelSpec) -> None:
+    backbone, audio = spec.params.backbone, spec.params.backbone.audio
+    assert audio is not None
+    assert backbone.in_channels == backbone.out_channels == spec.params.autoencoder.channels
+    assert backbone.caption_channels == spec.params.text.config["d_model"]
+    assert audio.audio_channel == spec.params.audio.config["hidden_size"]
+    assert audio.audio_block == spec.params.audio.config["num_hidden_layers"]
+    assert audio.vae_scale == spec.geometry.stride
+    assert spec.params.audio.rate % spec.geometry.fps == 0
+    assert all(side % 16 == 0 for side in spec.size)
+    assert spec.schedule(spec.steps)[-1] == 0
+
+
+def test_a_wrong_name_is_answered_by_the_nearest() -> None:
+    with pytest.raises(RequestError, match="'longcat-tune'") as caught:
+        find_model("longcat-tune")
+    assert caught.value.hint == "did you mean 'longcat-toon'?"
+
+
+def test_weights_are_found_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enliven.systems.spec.PACKAGED", tmp_path / "package")
+    monkeypatch.setenv("ENLIVEN_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsError, match="longcat-toon are not here"):
+        _ = LONGCAT_TOON.weights
+    (tmp_path / "longcat-toon").mkdir()
+    assert LONGCAT_TOON.weights == tmp_path / "longcat-toon"
+
+
+def test_requests_adjust_what_a_strategy_has() -> None:
+    assert adjusted(ReferenceSkip(5, 1), {"position": 9, "radius": None}) == ReferenceSkip(9, 1)
+    with pytest.raises(RequestError, match="no radius to set"):
+        adjusted(KeepLatents(), {"radius": 2})
+    with pytest.raises(RequestError, match="radius -1"):
+        adjusted(ReferenceSkip(5, 1), {"radius": -1})
