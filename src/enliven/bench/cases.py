@@ -1,0 +1,103 @@
+"""What the report asks for: people and sentences that no network has learnt from."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from enliven.errors import ConfigError
+from enliven.media.audio import mono_16k
+from enliven.toonworld import draw
+from enliven.toonworld.character import Character, caption, sample_character
+from enliven.toonworld.motion import calm_motion
+from enliven.toonworld.state import FaceState
+from enliven.toonworld.voice import SPEECH_RATE, Phone, Speech, load_speech, mouth_track, read_speech, silence
+
+FPS = 25.0
+FIRST_CHARACTER = 9_000_000
+SHIPPED = ("weather", "question", "story")  # spoken by voices that were kept out of training
+PAUSE = 0.3  # seconds between the sentences of a long speech
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One video to be made: who speaks, what is heard and for how long."""
+
+    name: str
+    seed: int
+    speech: Speech
+    frames: int
+
+    @property
+    def character(self) -> Character:
+        """Who is seen."""
+        return sample_character(self.seed)
+
+    @property
+    def prompt(self) -> str:
+        """What the picture shows, in words."""
+        return caption(self.character)
+
+    @property
+    def portrait(self) -> UInt8[Tensor, "3 128 128"]:
+        """The picture that goes in."""
+        return _bytes(draw.portrait(self.character)[None])[0]
+
+    @property
+    def state(self) -> FaceState:
+        """A true performance: the mouth that this speech asks for, and some calm motion."""
+        mouth = mouth_track(self.speech.phones, self.frames, FPS)
+        calm = calm_motion(self.frames, FPS, torch.Generator().manual_seed(self.seed))
+        return calm.with_mouth(mouth.open, mouth.width, mouth.round, mouth.teeth, mouth.tongue)
+
+    def drawn(self, frames: slice = slice(None)) -> UInt8[Tensor, "f 3 128 128"]:
+        """Some frames of the true performance."""
+        return _bytes(draw.draw(self.character, self.state[frames]))
+
+    def silent(self) -> "Case":
+        """The same person, with nothing to say."""
+        return replace(self, name=f"{self.name} silent", speech=silence(self.speech.seconds))
+
+
+def held_out(count: int, folder: Path | None = None) -> list[Case]:
+    """``count`` people, each with another sentence: of ``folder`` (pairs of .flac and .json), or shipped ones."""
+    if folder is None:
+        speeches = [(name, load_speech(name)) for name in SHIPPED]
+    else:
+        speeches = [(path.stem, read_speech(path)) for path in sorted(folder.glob("*.flac"))[:count]]
+    if not speeches:
+        raise ConfigError(
+            f"no speech in {folder}", hint="fill it: python -m enliven.toonworld.espeak FOLDER --split test"
+        )
+    chosen = zip(range(count), cycle(speeches), strict=False)
+    return [Case(name, FIRST_CHARACTER + i, speech, round(speech.seconds * FPS)) for i, (name, speech) in chosen]
+
+
+def long_case(cases: Sequence[Case], seconds: float) -> Case:
+    """The first person saying all sentences, again and again, for so long."""
+    samples, phones, start = [], list[Phone](), 0.0
+    for speech in cycle([case.speech for case in cases]):
+        spoken = torch.cat([speech.samples, torch.zeros(round(PAUSE * SPEECH_RATE))])
+        samples.append(spoken)
+        phones += [Phone(p.symbol, p.start + start, p.end + start) for p in speech.phones]
+        start += len(spoken) / SPEECH_RATE
+        if start >= seconds:
+            break
+    whole = Speech(torch.cat(samples)[: round(seconds * SPEECH_RATE)], tuple(phones), "", "")
+    return Case(f"{seconds:g} seconds", cases[0].seed, whole, round(seconds * FPS))
+
+
+def recorded_cases(files: Sequence[Path], seconds: float) -> Iterator[Case]:
+    """Recordings of people, without phone times, cut to ``seconds``; their truth is the sound alone."""
+    for index, path in enumerate(files):
+        samples = mono_16k(path)[: round(seconds * SPEECH_RATE)]
+        speech = Speech(samples, (), "", path.stem)
+        yield Case(path.stem, FIRST_CHARACTER + 100 + index, speech, int(speech.seconds * FPS))
+
+
+def _bytes(pixels: Float[Tensor, "f 3 h w"]) -> UInt8[Tensor, "f 3 h w"]:
+    return (pixels * 255).round().clamp(0, 255).to(torch.uint8)

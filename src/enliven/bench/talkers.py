@@ -1,0 +1,66 @@
+"""Who makes the videos that are measured: a model, or the drawn truth itself."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from enliven.bench.cases import Case
+from enliven.media.image import to_image
+from enliven.pipeline import AvatarPipeline, GenerateRequest
+from enliven.toonworld.voice import write_speech
+
+
+@runtime_checkable
+class Talker(Protocol):
+    """Makes the video of a case."""
+
+    name: str
+
+    def __call__(self, case: Case) -> UInt8[Tensor, "f 3 h w"]:
+        """As many frames as the case has; the first one may be the portrait."""
+        ...
+
+
+class Drawn:
+    """The drawn truth: what a perfect model would do."""
+
+    name = "drawn truth"
+
+    def __call__(self, case: Case) -> UInt8[Tensor, "f 3 h w"]:
+        """The true performance, piece by piece to save memory."""
+        return torch.cat([case.drawn(slice(start, start + 250)) for start in range(0, case.frames, 250)])
+
+
+class Generated:
+    """A model's video, from a portrait, a sound file and the caption, at default settings."""
+
+    def __init__(self, pipeline: AvatarPipeline) -> None:
+        self.pipeline = pipeline
+        self.name = pipeline.spec.name
+        self.seconds = 0.0  # spent so far
+        self.frames = 0
+
+    def __call__(self, case: Case) -> UInt8[Tensor, "f 3 h w"]:
+        """The generated frames."""
+        with tempfile.TemporaryDirectory() as folder:
+            request = request_for(case, Path(folder))
+            began = time.perf_counter()
+            frames = torch.cat([video.frames for video in self.pipeline.stream(request)])
+            self.seconds += time.perf_counter() - began
+        self.frames += len(frames)
+        return frames
+
+
+def request_for(case: Case, folder: Path) -> GenerateRequest:
+    """Write the portrait and the sound of a case into ``folder`` and ask for its video."""
+    portrait, sound = folder / "portrait.png", folder / "speech.flac"
+    to_image(case.portrait).save(portrait)
+    write_speech(case.speech, sound)
+    return GenerateRequest(
+        audio=(sound,), prompt=case.prompt, portrait=portrait, seconds=case.frames / 25, seed=case.seed
+    )
