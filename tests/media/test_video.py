@@ -1,14 +1,17 @@
+from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 
 from enliven.errors import MediaError, StorageError
+from enliven.media.audio import mono_16k
 from enliven.media.mux import write_video
-from enliven.media.video import encode_segment, frame_rate, read_video
+from enliven.media.video import encode_segment, frame_rate, read_first_frame, read_video
 from enliven.types import Audio, Video
-from media_files import drifting, grey, sweep, write_frames, write_sound
+from media_files import drifting, grey, sweep, write_frames
 
 
 def levels(video: Video) -> list[int]:
@@ -110,6 +113,11 @@ def test_the_last_frames_are_the_end_of_the_whole(tmp_path: Path, fps: float | N
     assert last.fps == whole.fps
 
 
+def test_the_first_frame_is_that_of_the_whole(tmp_path: Path) -> None:
+    encode_segment([drifting(5)], 25.0, tmp_path / "a.mp4")
+    assert torch.equal(read_first_frame(tmp_path / "a.mp4"), read_video(tmp_path / "a.mp4").frames[0])
+
+
 def test_more_last_frames_than_there_are_is_refused(tmp_path: Path) -> None:
     encode_segment([drifting(10)], 25.0, tmp_path / "a.mp4")
     with pytest.raises(MediaError, match="has 10 frames at 25 fps; at least 13 are needed"):
@@ -146,9 +154,40 @@ def test_the_sound_comes_with_the_frames(tmp_path: Path) -> None:
 
 
 def test_a_song_with_a_cover_is_not_a_video(tmp_path: Path) -> None:
-    path = write_sound(tmp_path / "a.wav", "pcm_s16le", "wav", sweep(16000), 16000)
+    path = tmp_path / "a.m4a"
+    with av.open(str(path), "w", format="mp4") as out:
+        cover = out.add_stream("png", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 32, 32, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        song = out.add_stream("aac", rate=48000)
+        out.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+        sound = av.AudioFrame.from_ndarray(sweep(48000, channels=2), format="fltp", layout="stereo")
+        sound.rate, sound.pts = 48000, 0
+        for stream in (song, cover):
+            out.mux(stream.encode(sound if stream is song else None))
+        out.mux(song.encode(None))
+    with av.open(str(path)) as container:
+        assert container.streams.video
+    assert mono_16k(path).abs().max() > 0.1
     with pytest.raises(MediaError, match="has no video"):
         read_video(path)
+
+
+def test_pixels_that_are_not_square_become_square(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(3, 2)
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))))
+        out.mux(stream.encode(None))
+    assert read_video(path).frames.shape == (1, 3, 48, 96)
+
+
+def test_a_false_time_stamp_is_refused(tmp_path: Path) -> None:
+    path = write_frames(tmp_path / "a.mkv", grey([20, 90, 160]), [0, 40, 900_000_000])
+    with pytest.raises(MediaError, match="stamped 900000 s"):
+        read_video(path, fps=25.0, last_frames=2)
 
 
 def test_a_rate_that_makes_no_sense_is_refused(tmp_path: Path) -> None:

@@ -52,8 +52,9 @@ def read_video(path: Path, fps: float | None = None, last_frames: int | None = N
 def read_first_frame(path: Path) -> UInt8[Tensor, "3 h w"]:
     """The frame a video begins with, upright, in full-range sRGB. Raises MediaError."""
     with open_media(path) as container:
-        for frame in decode(container, _video_stream(container)):
-            return torch.from_numpy(_rgb(frame)).permute(2, 0, 1)
+        stream = _video_stream(container)
+        for frame in decode(container, stream):
+            return torch.from_numpy(_rgb(frame, stream.sample_aspect_ratio)).permute(2, 0, 1)
     raise MediaError(f"{path.name} holds no picture that can be decoded", hint="it is damaged: export it again")
 
 
