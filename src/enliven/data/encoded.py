@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from enliven.data.clips import RATE, ToonClip
+from enliven.data.clips import ToonClip
 from enliven.models.audio import Wav2VecEncoder
 from enliven.models.vae import VideoAutoencoder
 
@@ -35,7 +35,7 @@ def encode_clip(clip: ToonClip, vae: VideoAutoencoder, hearing: Wav2VecEncoder) 
     video = (clip.frames.float() / 127.5 - 1).transpose(0, 1)[None]
     chosen = torch.linspace(0, video.shape[2] - 1, REFERENCES).round().long()
     pictures = video[0, :, chosen].transpose(0, 1)[:, :, None]
-    features = hearing(clip.samples, RATE).features[: video.shape[2]]
+    features = hearing.encode(clip.samples).features[: video.shape[2]]
     mouth = [clip.state.mouth_open, clip.state.mouth_width, clip.state.mouth_round, clip.state.teeth, clip.state.tongue]
     return EncodedClip(
         vae.encode(video)[0],

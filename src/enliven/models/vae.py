@@ -1,7 +1,7 @@
 """Video autoencoders: the contract, and the small one of the toon world.
 
 Every autoencoder here is causal in time. Latent 0 stands for frame 0 alone; latent ``j >= 1`` for frames
-``4j-3 .. 4j``. Latents are normalised per channel, so that backbones see unit variance.
+``4j-3 .. 4j``. Latents are normalised, so that backbones see a variance of about one.
 """
 
 from collections.abc import Mapping
@@ -53,14 +53,12 @@ class VideoAutoencoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToonAutoencoderParams:
-    """Sizes of the toon autoencoder: 4 frames of ``2 * fold`` x ``2 * fold`` pixels become one latent cell."""
+    """Sizes of the toon autoencoder: 4 frames of 8 x 8 pixels become one cell of ``channels`` numbers."""
 
     channels: int = 24
-    fold: int = 4
-    outer_width: int = 80
     inner_width: int = 160
-    encoder_blocks: tuple[int, int] = (1, 2)
-    decoder_blocks: tuple[int, int] = (3, 2)
+    outer_width: int = 80
+    blocks: tuple[int, int] = (3, 2)
 
 
 class ChannelNorm(nn.Module):
@@ -75,20 +73,32 @@ class ChannelNorm(nn.Module):
         return x * scale.to(x.dtype) * self.weight.to(x.dtype)[:, None, None]
 
 
+class Convolution(nn.Module):
+    """A square convolution whose weight is kept as the matrix it is, which is how Muon sees it."""
+
+    def __init__(self, width: int, side: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.side = side
+        self.weight = nn.Parameter(torch.randn(width, width * side**2) * scale / (width * side**2) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Convolve with zero padding; the size stays."""
+        kernel = self.weight.unflatten(1, (-1, self.side, self.side))
+        return F.conv2d(x, kernel, self.bias, padding=self.side // 2)
+
+
 class Block(nn.Module):
     """A residual block: a look at the previous latent frame, then two 3 x 3 convolutions."""
 
     def __init__(self, width: int, name: str) -> None:
         super().__init__()
         self.name = name
-        self.past = nn.Conv2d(width, width, 1)
+        self.past = Convolution(width, 1, scale=0.0)
         self.norm1 = ChannelNorm(width)
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = Convolution(width, 3)
         self.norm2 = ChannelNorm(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.past.weight)
-        nn.init.zeros_(self.past.bias)
-        nn.init.normal_(self.conv2.weight, std=1e-3)
+        self.conv2 = Convolution(width, 3, scale=0.1)
 
     def forward(self, x: Float[Tensor, "n c h w"], batch: int, memory: Memory) -> Float[Tensor, "n c h w"]:
         frames = x.unflatten(0, (batch, -1))
@@ -98,20 +108,6 @@ class Block(nn.Module):
         x = x + self.past(torch.cat([first, frames[:, :-1]], dim=1).flatten(0, 1))
         h = self.conv1(F.silu(self.norm1(x)))
         return x + self.conv2(F.silu(self.norm2(h)))
-
-
-class Shrink(nn.Module):
-    """Halves the picture behind a low-pass, so that half a pixel of motion stays half a pixel of motion."""
-
-    def __init__(self, width_in: int, width_out: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width_in, width_out, 3, padding=1)
-        tap = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-        self.register_buffer("kernel", torch.outer(tap, tap)[None, None].repeat(width_out, 1, 1, 1), persistent=False)
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
-        x = F.pad(self.conv(x), (1, 1, 1, 1), mode="replicate")
-        return F.conv2d(x, self.kernel.to(x.dtype), stride=2, groups=x.shape[1])
 
 
 class Grow(nn.Module):
@@ -126,86 +122,62 @@ class Grow(nn.Module):
 
 
 class ToonAutoencoder(nn.Module):
-    """The small causal autoencoder of the toon world: 8 x 8 x 4 to one cell, plain 2-D convolutions.
+    """The small causal autoencoder of the toon world: 8 x 8 pixels x 4 frames to one cell.
 
-    Time is folded into channels (the first frame counts four times, so that every latent owns four frames). A linear
-    map (``analysis``, ``synthesis``; principal components to begin with) does most of the work, the network corrects
-    it; each of its blocks also sees the latent frame before. Latents are trained to move well: shifting or scaling
-    them shifts or scales the picture.
+    The encoder is linear: each cell holds principal components of its pixels (the first frame counts four times, so
+    that every latent owns four frames). A picture that moves a little moves its latents a little, which spares the
+    backbone the hardest part of a moving head. The decoder adds to the linear inverse what a network sees in the
+    neighbouring cells and in the latent frame before.
     """
 
+    spatial_factor = 8
     temporal_factor = 4
+    latent_mean: Tensor
+    latent_std: Tensor
 
     def __init__(self, params: ToonAutoencoderParams) -> None:
         super().__init__()
         self.params = params
         self.channels = params.channels
-        self.spatial_factor = 2 * params.fold
-        folded = 3 * self.temporal_factor * params.fold**2
         outer, inner = params.outer_width, params.inner_width
-        self.analysis = nn.Conv2d(4 * folded, params.channels, 1)
-        self.synthesis = nn.Conv2d(params.channels, 4 * folded, 1)
-        self.encoder_in = nn.Conv2d(folded, outer, 3, padding=1)
-        self.encoder_outer = _blocks(outer, params.encoder_blocks[0], "encoder.outer")
-        self.shrink = Shrink(outer, inner)
-        self.encoder_inner = _blocks(inner, params.encoder_blocks[1], "encoder.inner")
-        self.encoder_out = nn.Conv2d(inner, 2 * params.channels, 1)
+        pixels = 3 * self.temporal_factor * self.spatial_factor**2
+        self.analysis = nn.Conv2d(pixels, params.channels, 1)
+        self.synthesis = nn.Conv2d(params.channels, pixels, 1)
         self.decoder_in = nn.Conv2d(params.channels, inner, 3, padding=1)
-        self.decoder_inner = _blocks(inner, params.decoder_blocks[0], "decoder.inner")
+        self.decoder_inner = _blocks(inner, params.blocks[0], "inner")
         self.grow = Grow(inner, outer)
-        self.decoder_outer = _blocks(outer, params.decoder_blocks[1], "decoder.outer")
+        self.decoder_outer = _blocks(outer, params.blocks[1], "outer")
         self.decoder_norm = ChannelNorm(outer)
-        self.decoder_out = nn.Conv2d(outer, folded, 3, padding=1)
-        nn.init.zeros_(self.encoder_out.weight)
-        nn.init.zeros_(self.encoder_out.bias)
+        self.decoder_out = nn.Conv2d(outer, pixels // 4, 3, padding=1)
         nn.init.zeros_(self.decoder_out.weight)
-        nn.init.zeros_(self.decoder_out.bias)
+        nn.init.zeros_(_present(self.decoder_out.bias))
         self.register_buffer("latent_mean", torch.zeros(params.channels))
         self.register_buffer("latent_std", torch.ones(params.channels))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def posterior(
-        self, video: Float[Tensor, "b 3 f height width"]
-    ) -> tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b c t h w"]]:
-        """Mean and log-variance of the raw (not normalised) latents; what training needs."""
-        frames = video.shape[2]
-        if frames % self.temporal_factor != 1:
-            near = frames - (frames - 1) % self.temporal_factor
-            raise ValueError(f"{frames} frames do not fill whole latents; give 4k + 1 frames, such as {near}")
-        video = torch.cat([video[:, :, :1].expand(-1, -1, 3, -1, -1), video], dim=2)
-        batch = video.shape[0]
-        linear = self.analysis(fold(video, self.spatial_factor))
-        memory: Memory = {}
-        x = self.encoder_in(fold(video, self.params.fold))
-        for block in self.encoder_outer:
-            x = block(x, batch, memory)
-        x = self.shrink(x)
-        for block in self.encoder_inner:
-            x = block(x, batch, memory)
-        correction, log_variance = self.encoder_out(x).chunk(2, dim=1)
-        mean, log_variance = (
-            rearrange(part, "(b t) c h w -> b c t h w", b=batch) for part in (linear + correction, log_variance)
-        )
-        return mean, log_variance.clamp(-20, 10)
-
     def paint(self, latents: Float[Tensor, "b c t h w"], memory: Memory) -> Float[Tensor, "b 3 f height width"]:
-        """Four frames for each raw (not normalised) latent; ``memory`` carries the causal state in and out."""
+        """Four frames for each normalised latent; ``memory`` carries the causal state in and out."""
         batch = latents.shape[0]
-        cells = rearrange(latents, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
-        linear = unfold(self.synthesis(cells), batch, self.spatial_factor)
-        x = self.decoder_in(cells)
+        raw = latents * _channels(self.latent_std) + _channels(self.latent_mean)
+        linear = unfold(self.synthesis(_cells(raw)), batch, self.spatial_factor)
+        x = self.decoder_in(_cells(latents))
         for block in self.decoder_inner:
             x = block(x, batch, memory)
         x = self.grow(x)
         for block in self.decoder_outer:
             x = block(x, batch, memory)
         x = self.decoder_out(F.silu(self.decoder_norm(x)))
-        return linear + unfold(x, batch, self.params.fold)
+        return linear + unfold(x, batch, self.spatial_factor // 2)
 
     def encode(self, video: Float[Tensor, "b 3 f height width"]) -> Float[Tensor, "b c t h w"]:
         """Normalised latents of a video in -1..1 of ``4k + 1`` frames, sides divisible by the spatial factor."""
-        mean, _ = self.posterior(video)
-        return (mean.float() - _channels(self.latent_mean)) / _channels(self.latent_std)
+        frames = video.shape[2]
+        if frames % self.temporal_factor != 1:
+            near = frames - (frames - 1) % self.temporal_factor
+            raise ValueError(f"{frames} frames do not fill whole latents; give 4k + 1 frames, such as {near}")
+        video = torch.cat([video[:, :, :1].expand(-1, -1, 3, -1, -1), video], dim=2)
+        raw = rearrange(self.analysis(fold(video, self.spatial_factor)), "(b t) c h w -> b c t h w", b=video.shape[0])
+        return (raw.float() - _channels(self.latent_mean)) / _channels(self.latent_std)
 
     def decode(self, latents: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b 3 f height width"]:
         """The whole video at once: one frame for the first latent, four for each other."""
@@ -228,13 +200,16 @@ class ToonDecodeStream:
         """Decode the next latents; the very first one gives a single frame."""
         first = not self._memory
         network = self._autoencoder
-        raw = latents * _channels(network.latent_std) + _channels(network.latent_mean)
-        video = network.paint(raw.to(network.decoder_in.weight.dtype), self._memory).float()
+        video = network.paint(latents.to(network.decoder_in.weight.dtype), self._memory).float()
         return video[:, :, 3:] if first else video
 
     def state(self) -> dict[str, Tensor]:
         """The last features of every causal block."""
         return dict(self._memory)
+
+
+def _cells(latents: Float[Tensor, "b c t h w"]) -> Float[Tensor, "n c h w"]:
+    return rearrange(latents, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
 
 
 def fold(video: Float[Tensor, "b 3 f height width"], side: int) -> Float[Tensor, "n c h w"]:
@@ -248,9 +223,14 @@ def unfold(cells: Float[Tensor, "n c h w"], batch: int, side: int) -> Float[Tens
     return rearrange(cells, "(b t) (r c p q) h w -> b c (t r) (h p) (w q)", b=batch, r=4, p=side, q=side)
 
 
+def _present(bias: Tensor | None) -> Tensor:
+    assert bias is not None, "convolutions here have a bias"
+    return bias
+
+
 def _blocks(width: int, count: int, name: str) -> nn.ModuleList:
     return nn.ModuleList(Block(width, f"{name}.{index}") for index in range(count))
 
 
 def _channels(per_channel: Tensor) -> Tensor:
-    return per_channel.float()[:, None, None, None]
+    return per_channel[:, None, None, None]

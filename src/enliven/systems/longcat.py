@@ -102,7 +102,7 @@ LONGCAT_TOON = ModelSpec(
             hidden_size=192,
             depth=6,
             num_heads=3,
-            caption_channels=64,
+            caption_channels=96,
             adaln_tembed_dim=128,
             frequency_embedding_size=128,
             audio=AudioParams(
@@ -127,7 +127,19 @@ LONGCAT_TOON = ModelSpec(
             },
         ),
         text=TextParams(
-            48, {"vocab_size": 1024, "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+            48,
+            {
+                "vocab_size": 1024,
+                "d_model": 96,
+                "d_kv": 24,
+                "d_ff": 256,
+                "num_layers": 3,
+                "num_heads": 4,
+                "dropout_rate": 0.0,
+                "pad_token_id": 0,
+                "eos_token_id": 1,
+                "feed_forward_proj": "gated-gelu",
+            },
         ),
     ),
     geometry=ClipGeometry(frames=41, context=5, fps=25),

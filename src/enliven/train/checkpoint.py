@@ -19,7 +19,8 @@ def save(folder: Path, *, tensors: Mapping[str, Tensors], counters: Mapping[str,
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     for name, values in tensors.items():
-        save_file({key: value.detach().contiguous().cpu() for key, value in values.items()}, fresh / f"{name}.safetensors")
+        copies = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in values.items()}
+        save_file(copies, fresh / f"{name}.safetensors")
     save_file({"torch": torch.get_rng_state()}, fresh / "random.safetensors")
     (fresh / "counters.json").write_text(json.dumps(dict(counters)))
     old = folder.with_name(folder.name + ".old")

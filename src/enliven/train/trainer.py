@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,7 +37,9 @@ class TrainConfig:
     """How steps are taken.
 
     A run ends after ``steps`` steps or ``minutes`` minutes of training, whichever comes first; the learning rate
-    warms up over ``warmup`` steps, stays, and falls to zero over the last ``decay`` fraction of the run.
+    warms up over ``warmup`` steps, stays, and falls to zero over the last ``decay`` fraction of the run. Matrices
+    whose names match the pattern ``muon`` are trained by Muon at ``muon_gain`` times the rate, all else by AdamW; an empty pattern means
+    AdamW only.
     """
 
     folder: Path
@@ -44,7 +47,8 @@ class TrainConfig:
     minutes: float = math.inf
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
-    muon: bool = True
+    muon: str = r"blocks\."
+    muon_gain: float = 5.0
     warmup: int = 100
     decay: float = 0.4
     clip_norm: float = 1.0
@@ -107,17 +111,19 @@ class Trainer:
         total = torch.stack([value.float() for value in losses.values()]).sum()
         if not torch.isfinite(total):
             raise FloatingPointError(f"loss is {total.item()} at step {self.step}: {losses}; last checkpoint kept")
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
         rate = config.learning_rate * self._rate()
         for optimizer in self.optimizers:
+            gain = config.muon_gain if isinstance(optimizer, torch.optim.Muon) else 1.0
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * gain
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._average()
-        return {name: float(value.detach()) for name, value in losses.items()} | {"gradient_norm": float(norm), "rate": rate}
+        measured = {name: float(value.detach()) for name, value in losses.items()}
+        return measured | {"gradient_norm": float(norm), "rate": rate}
 
     def save(self) -> Path:
         """Write weights, averages, optimisers and counters; the last checkpoint is replaced in one move."""
@@ -168,15 +174,16 @@ class Trainer:
 
 
 def _optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon on the matrices of repeated blocks, AdamW on everything else."""
-    matrices, others = [], []
+    """Muon on the chosen matrices, AdamW on everything else."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        in_block = config.muon and "blocks." in name and parameter.ndim == 2
-        (matrices if in_block else others).append(parameter)
-    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, betas=(0.9, 0.95), **settings)]
-    if matrices:
-        optimizers.append(torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **settings))
-    return optimizers
+        chosen = config.muon and re.search(config.muon, name) and parameter.ndim == 2
+        (matrices if chosen else others).append(parameter)
+    rate, decay = config.learning_rate, config.weight_decay
+    adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=decay)
+    if not matrices:
+        return [adam]
+    return [adam, torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")]
