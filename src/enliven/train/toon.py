@@ -1,0 +1,179 @@
+"""The toon model from nothing: speech, ears, words, drawings, latents, backbone.
+
+    enliven train examples/toon.toml
+    enliven train examples/toon.toml --stage backbone
+
+Every stage keeps its data and checkpoints in the folder of the recipe and goes on where it was stopped.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from enliven.data.clips import load_clip, render_clips
+from enliven.data.encoded import encode_clip, save_encoded
+from enliven.errors import RequestError
+from enliven.models.audio import Wav2VecEncoder
+from enliven.models.longcat import LongCat
+from enliven.models.networks import load_network, save_network
+from enliven.models.text import TextEncoder
+from enliven.models.vae import ToonAutoencoder
+from enliven.systems import find_model
+from enliven.toonworld import espeak
+from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batches
+from enliven.train.batches import ClipBatches
+from enliven.train.flow import FlowObjective
+from enliven.train.hearing import train_hearing
+from enliven.train.reading import ReadingObjective, caption_batches, new_text_encoder
+from enliven.train.trainer import TrainConfig, Trainer
+from enliven.types import OnProgress, Progress, ignore_progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long and how fast one network trains; ``batch`` in samples (the ears count seconds themselves)."""
+
+    minutes: float
+    learning_rate: float
+    batch: int = 8
+    muon_gain: float = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class ToonRecipe:
+    """Everything that decides what the toon model becomes.
+
+    ``folder`` holds data and checkpoints, ``weights`` receives the trained networks. ``warm_start`` begins with the
+    weights already there instead of from chance.
+    """
+
+    folder: Path
+    weights: Path
+    model: str = "longcat-toon"
+    utterances: int = 1500
+    clips: int = 1500
+    frames: int = 61
+    device: str = "cpu"
+    threads: int = 1
+    warm_start: bool = False
+    hearing: Budget = field(default_factory=lambda: Budget(15, 1.5e-3))
+    reading: Budget = field(default_factory=lambda: Budget(3, 2e-3, batch=40, muon_gain=8.0))
+    autoencoder: Budget = field(default_factory=lambda: Budget(40, 1e-3, batch=8, muon_gain=12.0))
+    backbone: Budget = field(default_factory=lambda: Budget(85, 1e-3, batch=8))
+
+
+def train_toon(recipe: ToonRecipe, stages: Sequence[str] = (), on_progress: OnProgress = ignore_progress) -> None:
+    """Run ``stages`` (all, when none is named) in order. Raises RequestError for an unknown stage."""
+    for name in stages:
+        if name not in STAGES:
+            raise RequestError(f"there is no stage {name!r}", hint=f"the stages are {', '.join(STAGES)}")
+    torch.set_num_threads(recipe.threads)
+    for name in stages or STAGES:
+        log.info("stage %s", name)
+        STAGES[name](recipe, _told(on_progress, name))
+
+
+def _told(on_progress: OnProgress, stage: str) -> OnProgress:
+    return lambda progress: on_progress(replace(progress, stage=stage))
+
+
+def _speech(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    espeak.build(recipe.folder / "speech", "train", recipe.utterances)
+    on_progress(Progress("", 1, 1))
+
+
+def _hearing(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    config = replace(_config(recipe, recipe.hearing, "hearing"), muon="", dtype="float32", decay=0.5, ema=0.995)
+    train_hearing(config, recipe.folder / "speech", recipe.folder)
+    save_network(Wav2VecEncoder.load(recipe.folder / "audio_encoder.safetensors"), recipe.weights / "audio")
+    on_progress(Progress("", 1, 1))
+
+
+def _reading(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    torch.manual_seed(0)
+    encoder = new_text_encoder(find_model(recipe.model).params.text)
+    config = replace(
+        _config(recipe, recipe.reading, "reading"), muon=r"block\.\d.*weight", dtype="float32", decay=0.6, ema=0.99
+    )
+    trainer = Trainer(config, ReadingObjective(encoder), caption_batches(encoder, recipe.reading.batch))
+    trainer.fit(on_progress)
+    encoder.load_state_dict(trainer.averaged("text"))
+    save_network(encoder, recipe.weights / "text")
+
+
+def _drawing(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    speech = sorted((recipe.folder / "speech").glob("*.flac"))
+    render_clips(recipe.folder / "clips", speech, range(recipe.clips), frames=recipe.frames, on_progress=on_progress)
+
+
+def _autoencoder(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    """The linear encoder is decomposed once and then never moves: backbones depend on it."""
+    folder = recipe.weights / "autoencoder"
+    videos = [load_clip(path).frames for path in sorted((recipe.folder / "clips").glob("*.safetensors"))]
+    torch.manual_seed(0)
+    if recipe.warm_start:
+        network: ToonAutoencoder = load_network(folder).requires_grad_(requires_grad=True)
+    else:
+        network = ToonAutoencoder(find_model(recipe.model).params.autoencoder)
+        begin_linear(network, videos[:300])
+    config = replace(_config(recipe, recipe.autoencoder, "autoencoder"), muon=r"(conv[12]|past)\.weight", decay=0.5)
+    batches = crop_batches(videos, batch=recipe.autoencoder.batch, frames=9, side=64)
+    trainer = Trainer(config, DecoderObjective(network), batches)
+    trainer.fit(on_progress)
+    network.load_state_dict(trainer.averaged("autoencoder"))
+    save_network(network, folder, torch.float32)
+
+
+def _encoding(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    autoencoder: ToonAutoencoder = load_network(recipe.weights / "autoencoder")
+    hearing: Wav2VecEncoder = load_network(recipe.weights / "audio")
+    target = recipe.folder / "encoded"
+    target.mkdir(parents=True, exist_ok=True)
+    paths = sorted((recipe.folder / "clips").glob("*.safetensors"))
+    for done, path in enumerate(paths):
+        if not (target / path.name).exists():
+            save_encoded(encode_clip(load_clip(path), autoencoder, hearing), target / path.name)
+        on_progress(Progress("", done + 1, len(paths)))
+
+
+def _backbone(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    folder = recipe.weights / "backbone"
+    text: TextEncoder = load_network(recipe.weights / "text")
+    torch.manual_seed(0)
+    if recipe.warm_start:
+        network: LongCat = load_network(folder).requires_grad_(requires_grad=True)
+    else:
+        network = LongCat(find_model(recipe.model).params.backbone)
+    batches = ClipBatches(recipe.folder / "encoded", text, batch=recipe.backbone.batch)
+    config = replace(_config(recipe, recipe.backbone, "backbone"), ema=0.997)
+    trainer = Trainer(config, FlowObjective(network), iter(batches))
+    trainer.fit(on_progress)
+    network.load_state_dict(trainer.averaged("backbone"))
+    save_network(network, folder)
+
+
+def _config(recipe: ToonRecipe, budget: Budget, name: str) -> TrainConfig:
+    return TrainConfig(
+        folder=recipe.folder / name,
+        minutes=budget.minutes,
+        learning_rate=budget.learning_rate,
+        muon_gain=budget.muon_gain,
+        muon=r"blocks\..*weight",
+        device=recipe.device,
+    )
+
+
+STAGES: Mapping[str, Callable[[ToonRecipe, OnProgress], None]] = {
+    "speech": _speech,
+    "hearing": _hearing,
+    "reading": _reading,
+    "drawing": _drawing,
+    "autoencoder": _autoencoder,
+    "encoding": _encoding,
+    "backbone": _backbone,
+}
