@@ -4,10 +4,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
-SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format conventions clean
+.PHONY: help demo toon-report test check format conventions clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +29,9 @@ $(DEV): $(RUN)
 demo: $(RUN)  ## Make a talking video from the shipped portrait, speech and prompt
 	@$(BIN)/enliven demo --output demo
 
+toon-report: $(DEV)  ## Measure the toon model against exact truth, into benchmarks/
+	@$(BIN)/python -m enliven.bench.toon --output benchmarks $(ARGS)
+
 test: $(DEV)  ## Run every test
 	@$(BIN)/python -m pytest -q $(ARGS)
 
@@ -45,6 +47,20 @@ format: $(DEV)  ## Format the code and mend what the linter can mend
 
 conventions: $(DEV)  ## Check file sizes, names, links and the public surface
 	@$(BIN)/python -m pytest -q tests/test_conventions.py tests/test_imports.py
+
+toon: $(RUN)  ## Train the small model again, from drawing its world to the backbone (hours; needs espeak-ng)
+	@$(BIN)/enliven train examples/toon.toml
+
+toon-report: $(DEV)  ## Let the judges look at videos of the small model; writes benchmarks/
+	@$(BIN)/python -m enliven.bench.toon --output benchmarks $(ARGS)
+
+bench: $(DEV)  ## Measure speed and memory of the small model; writes benchmarks/speed/
+	@$(BIN)/python -m enliven.bench.toon --output benchmarks/speed --only performance $(ARGS)
+
+# Without the recorded numbers these tests skip; here that is an error.
+golden-check: $(DEV)  ## Compare with numbers recorded from the published code, in the folder ENLIVEN_GOLDEN
+	@test -d "$${ENLIVEN_GOLDEN:-../shared/golden/longcat}" || { echo "set ENLIVEN_GOLDEN to their folder"; exit 1; }
+	@$(BIN)/python -m pytest -q $$(grep -rl golden_files tests --include='test_*.py')
 
 clean:  ## Remove the environment and everything generated
 	rm -rf .venv demo runs dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

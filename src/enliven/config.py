@@ -31,7 +31,7 @@ def parse(kind: type[T], values: Mapping[str, Any]) -> T:
         return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True, extra="forbid")
     except ValidationError as error:
         faults = "; ".join(_fault(kind, fault) for fault in error.errors(include_url=False))
-        raise ConfigError(faults, hint=f"{kind.__name__} takes {', '.join(_names(kind))}") from None
+        raise ConfigError(faults, hint=f"the settings are {', '.join(_names(kind))}") from None
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def clip(
     from enliven.commands.console import say, target
     from enliven.data.clips import FPS, RATE, make_clip
     from enliven.media.mux import write_video
+    from enliven.media.storage import replacing
     from enliven.types import Audio, Video
 
     check_size(size)
@@ -75,7 +76,8 @@ def clip(
         raise ConfigError(f"--seconds {seconds:g} is not a length", hint=f"give {1 / FPS:g} to {MOST_SECONDS}")
     drawn = make_clip(seed, spoken, frames=int(seconds * FPS), size=(size, size))
     write_video(Video(drawn.frames, FPS, Audio(drawn.samples[None], RATE)), path)
-    path.with_suffix(".json").write_text(json.dumps(truth(drawn, spoken)) + "\n", encoding="utf-8")
+    with replacing(path.with_suffix(".json")) as part:
+        part.write_text(json.dumps(truth(drawn, spoken)) + "\n", encoding="utf-8")
     said = f'Says: "{spoken.text}"' if spoken else "Says nothing."
     say(f"{output}: {drawn.caption} {said}", f"{output.with_suffix('.json')}: every movement, frame by frame")
 
@@ -109,6 +111,32 @@ def dataset(*, output: Output = Path("clips"), count: int = 100, seed: int = 0, 
                 save_clip(make_clip(number, spoken, frames=frames), path)
         tell(Progress("drawing clips", count, count))
     say(f"{output}: {count} clips of {frames} frames")
+
+
+def judge(video: Path, /, *, portrait: Path | None = None, output: Output | None = None) -> None:
+    """Score a video of a drawn character: mouth, movement, clean drawing and, with a portrait, identity.
+
+    Args:
+        video: The video to look at.
+        portrait: The picture of who it should be.
+        output: A JSON file for the readings of every frame. Default: show the summary only.
+
+    """
+    from enliven.commands.console import say, target
+    from enliven.judges.toon import judge_toon
+    from enliven.media.image import fit_to, read_portrait, to_pixels
+    from enliven.media.storage import replacing
+    from enliven.media.video import read_video
+
+    path = target(output, ".json") if output else None
+    seen = read_video(video)
+    height, width = seen.frames.shape[-2:]
+    person = to_pixels(fit_to(read_portrait(portrait), height, width)) if portrait else None
+    verdict = judge_toon(seen, person)
+    if path:
+        with replacing(path) as part:
+            part.write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+    say(*(f"{name:22}{value:.3f}" for name, value in verdict["summary"].items()))
 
 
 def find_speech(name: str | None, seed: int) -> "Speech | None":

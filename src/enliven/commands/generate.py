@@ -1,0 +1,148 @@
+"""``enliven generate`` and ``enliven resume``."""
+
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from enliven.commands.flags import OUTPUT, Inputs, Sampling, arguments, values
+from enliven.errors import Cancelled, StorageError
+
+if TYPE_CHECKING:
+    from enliven.pipeline import AvatarPipeline
+    from enliven.run import Record
+    from enliven.types import OnProgress
+
+RUNS = Path("runs")
+
+
+def generate(
+    run_file: Path | None = None,
+    /,
+    *,
+    inputs: Inputs | None = None,
+    sampling: Sampling | None = None,
+    output: Annotated[Path | None, Parameter(alias="-o", group=OUTPUT)] = None,
+    run: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    dry_run: Annotated[bool, Parameter(group=OUTPUT)] = False,
+    settings: Annotated[tuple[str, ...], Parameter("--set", group=OUTPUT, show_default=False)] = (),
+) -> None:
+    """Make a video from a portrait, speech and a prompt.
+
+    Flags win over --set, and --set over the run file. A stopped run goes on with `enliven resume`.
+
+    Args:
+        run_file: A TOML file with any of the values below, as in examples/.
+        output: The MP4 file to write. Default: video.mp4 in the run folder.
+        run: Folder that keeps everything about the run. Default: a new one in runs/.
+        dry_run: Show what would be made, how long it would take and how much memory, and stop.
+        settings: NAME=VALUE for anything a run file may hold, for example guidance.text=2.0.
+
+    """
+    given = values(*(group for group in (inputs, sampling) if group is not None))
+    from enliven import config
+    from enliven.commands.console import say, target
+    from enliven.commands.plan import describe
+    from enliven.commands.progress import listener
+    from enliven.commands.request import RunFile, gather
+    from enliven.run import start
+
+    whole = config.parse(RunFile, gather(run_file, given, settings))
+    path = target(output, ".mp4") if output else None
+    with listener() as tell:
+        pipeline = load(whole.model, tell)
+        if dry_run:
+            plan = describe(pipeline, whole.request())
+        else:
+            folder, began = run or free_folder(RUNS / (output.stem if output else "run")), time.perf_counter()
+            with resumable(folder):
+                video = start(pipeline, whole.request(), folder, path, tell)
+    say(*(plan if dry_run else summary(video, folder, time.perf_counter() - began)))
+
+
+def resume(folder: Path, /) -> None:
+    """Go on with an interrupted run at its next clip; the video is the same as without the interruption.
+
+    Args:
+        folder: The run folder.
+
+    """
+    from enliven.commands.console import say
+    from enliven.commands.progress import listener
+    from enliven.run import resume
+
+    began = time.perf_counter()
+    with listener() as tell, resumable(folder):
+        video = resume(folder, tell, lambda model: load(model, tell))
+    say(*summary(video, folder, time.perf_counter() - began))
+
+
+def load(model: str, tell: "OnProgress") -> "AvatarPipeline":
+    """The model called ``model``, telling that it is being loaded. Raises RequestError, WeightsError."""
+    from enliven.pipeline import AvatarPipeline
+    from enliven.types import Progress
+
+    tell(Progress(f"loading {model}", 0, 1))
+    pipeline = AvatarPipeline.load(model)
+    tell(Progress(f"loading {model}", 1, 1))
+    return pipeline
+
+
+def free_folder(wanted: Path) -> Path:
+    """``wanted``, or the same with a number behind it when that is there already."""
+    folder, number = wanted, 1
+    while folder.exists():
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Whatever stops the run from outside says how to go on. Raises Cancelled, StorageError."""
+    from enliven.run import RECORD
+
+    again = f"enliven resume {shlex.quote(str(folder))}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        begun = (folder / RECORD).exists()
+        raise Cancelled("stopped", hint=f"resume with: {again}" if begun else "nothing was made yet") from None
+    except StorageError as error:
+        if (folder / RECORD).exists():
+            error.hint = f"{error.hint}; then resume with: {again}"
+        raise
+
+
+def summary(video: Path, folder: Path, seconds: float) -> list[str]:
+    """What was made, what it took, and how to make it again."""
+    from enliven.commands.progress import clock
+    from enliven.run import read_record
+
+    record = read_record(folder)
+    made = record.resolved
+    length = made["frames"] / made["fps"]
+    size = f"{made['width']}x{made['height']}"
+    return [
+        f"video   {video}",
+        f"length  {length:.2f} s, {made['frames']} frames of {size}, {made['fps']} a second, {made['clips']} clips",
+        f"took    {clock(seconds)}, {seconds / length:.2f} s for a second of video",
+        f"model   {record.model}, {made['steps']} steps, seed {record.request.seed}",
+        f"again   {command(record, video)}",
+        f"run     {folder}: everything that was asked, used and made",
+    ]
+
+
+def command(record: "Record", video: Path) -> str:
+    """The command line that makes the same video again."""
+    request = record.request
+    chosen = {field.name: getattr(request, field.name) for field in fields(request)}
+    chosen = {name: value for name, value in chosen.items() if value not in (None, "")}
+    chosen["guidance"] = {name: value for name, value in asdict(request.guidance).items() if value is not None}
+    chosen["model"] = record.model
+    return shlex.join(["enliven", "generate", *arguments(chosen), "-o", str(video)])

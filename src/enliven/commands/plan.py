@@ -1,0 +1,61 @@
+"""``--dry-run``: what a run would make and what it would take, measured on a shortened first clip."""
+
+import resource
+import time
+from dataclasses import replace
+
+import torch
+
+from enliven.commands.progress import clock
+from enliven.encode import Encoded
+from enliven.pipeline import AvatarPipeline
+from enliven.request import GenerateRequest
+from enliven.systems.spec import ModelSpec
+from enliven.types import ClipPlan
+
+MOST_CLIPS = 12
+
+
+def describe(pipeline: AvatarPipeline, request: GenerateRequest) -> list[str]:
+    """The plan of a request, line by line. Raises RequestError, MediaError."""
+    spec = request.apply(pipeline.spec)
+    encoded = pipeline.encode(request, spec)
+    frames, (height, width) = encoded.plans[-1].emits.stop, encoded.size
+    fps, plans = spec.geometry.fps, encoded.plans
+    seconds = estimate(pipeline, spec, encoded, request.seed)
+    return [
+        f"model   {spec.name}, {spec.steps} steps a clip, {spec.guidance}",
+        f"video   {frames / fps:.2f} s, {frames} frames of {width}x{height}, {fps} a second",
+        f"clips   {len(plans)}",
+        *(line(plan) for plan in plans[:MOST_CLIPS]),
+        *([f"  and {len(plans) - MOST_CLIPS} more"] if len(plans) > MOST_CLIPS else []),
+        f"time    about {clock(seconds)} on this machine",
+        f"memory  about {memory(pipeline):.1f} GiB",
+    ]
+
+
+def line(plan: ClipPlan) -> str:
+    """One clip of the plan."""
+    repeated = f", after {plan.context} repeated" if plan.context else ""
+    return f"  {plan.index:<4}  frames {plan.emits.start} to {plan.emits.stop - 1}{repeated}"
+
+
+def estimate(pipeline: AvatarPipeline, spec: ModelSpec, encoded: Encoded, seed: int) -> float:
+    """Seconds that all clips would take, from the first one made with one step and with two."""
+
+    def trial(steps: int) -> float:
+        began = time.perf_counter()
+        next(pipeline.clips(replace(spec, steps=steps), encoded, seed))
+        return time.perf_counter() - began
+
+    trial(1)  # the first run of a process is slower than all others
+    one, two = trial(1), trial(2)
+    step = max(two - one, 0.0)
+    return len(encoded.plans) * (one + (spec.steps - 1) * step)
+
+
+def memory(pipeline: AvatarPipeline) -> float:
+    """The most memory this process, or its GPU, has held so far, in GiB; it does not grow with the video."""
+    if pipeline.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(pipeline.device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,129 @@
+"""``enliven generate`` and ``enliven resume`` from flags to files."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from enliven.cli import run
+from enliven.commands.generate import free_folder
+from enliven.media.video import read_video
+from enliven.pipeline import AvatarPipeline
+
+TALK = ["generate", "--model", "tiny", "--portrait", "me.png", "--audio", "speech.wav"]
+
+
+def after(label: str, shown: str) -> str:
+    """What a line of the summary says."""
+    return next(line.removeprefix(label).strip() for line in shown.splitlines() if line.startswith(label))
+
+
+def test_a_portrait_and_speech_become_a_video_with_sound(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*TALK, "--prompt", "a man", "-o", "out/talk.mp4"]) == 0
+    shown = capsys.readouterr()
+    video = read_video(here / "out" / "talk.mp4", sound=True)
+    assert video.frames.shape == (25, 3, 32, 32)
+    assert video.audio is not None
+    assert after("length", shown.out).startswith("1.00 s, 25 frames of 32x32, 25 a second, 2 clips")
+    assert "making the video" in shown.err
+    assert (here / "runs" / "talk" / "run.json").exists()
+
+
+def test_the_summary_says_how_to_make_the_same_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*TALK, "--seconds", "0.5", "--seed", "3", "--audio-guidance", "1", "-o", "it's.mp4"]) == 0
+    first = (here / "it's.mp4").read_bytes()
+    (here / "it's.mp4").unlink()
+    again = shlex.split(after("again", capsys.readouterr().out))
+    assert again[0] == "enliven"
+    assert run(again[1:]) == 0
+    assert (here / "it's.mp4").read_bytes() == first
+
+
+def test_a_stopped_run_says_how_to_go_on_and_ends_the_same(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*TALK, "-o", "whole.mp4"]) == 0
+    made = AvatarPipeline.clips
+
+    def stop_after_one(*given: object, **options: object):  # type: ignore[no-untyped-def]
+        yield next(made(*given, **options))
+        raise KeyboardInterrupt
+
+    capsys.readouterr()
+    with monkeypatch.context() as change:
+        change.setattr(AvatarPipeline, "clips", stop_after_one)
+        assert run([*TALK, "-o", "parts.mp4"]) == 130
+    hint = after("hint:", capsys.readouterr().err)
+    again = shlex.split(hint.removeprefix("resume with: "))
+    assert again[:2] == ["enliven", "resume"]
+    assert run(again[1:]) == 0
+    assert (here / "parts.mp4").read_bytes() == (here / "whole.mp4").read_bytes()
+
+
+def test_a_run_file_and_flags_together(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "files").mkdir()
+    (here / "files" / "run.toml").write_text('model = "tiny"\nportrait = "../me.png"\nseconds = 9.0\nsteps = 1\n')
+    assert run(["generate", "files/run.toml", "--seconds", "0.4", "--set", "seed=5", "--run", "here"]) == 0
+    record = json.loads((here / "here" / "run.json").read_text())
+    assert (record["request"]["seed"], record["resolved"]["frames"], record["resolved"]["steps"]) == (5, 10, 1)
+    assert (here / "here" / "video.mp4").exists()
+
+
+def test_a_video_is_gone_on_from(here: Path) -> None:
+    assert run([*TALK, "--seconds", "0.6", "-o", "first.mp4"]) == 0
+    assert (
+        run(["generate", "--model", "tiny", "--continue", "first.mp4", "--audio", "speech.wav", "-o", "next.mp4"]) == 0
+    )
+    assert read_video(here / "next.mp4").frames.shape[0] == 25
+
+
+def test_a_dry_run_plans_and_writes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(here.rglob("*"))
+    assert run([*TALK, "--dry-run", "-o", "talk.mp4"]) == 0
+    shown = capsys.readouterr().out
+    assert after("clips", shown) == "2"
+    assert "frames 0 to 16" in shown
+    assert "frames 17 to 24, after 5 repeated" in shown
+    assert "GiB" in after("memory", shown)
+    assert set(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--model", "tinny", "--seconds", "1"], "did you mean 'tiny'"),
+        (["--model", "tiny"], "give either of them"),
+        (["--model", "tiny", "--audio", "missing.wav"], "missing.wav"),
+        (["--model", "tiny", "--audio", "me.png"], "me.png"),
+        (["--model", "tiny", "--portrait", "speech.wav", "--seconds", "1"], "speech.wav"),
+        (["--model", "tiny", "--seconds", "-3"], "-3"),
+        (["--model", "tiny", "--seconds", "1", "--steps", "0"], "0 denoising steps"),
+        (["--model", "tiny", "--seconds", "1", "--size", "30x32"], "30"),
+        (["--model", "tiny", "--seconds", "1", "--set", "sed=4"], "did you mean 'seed'"),
+        (["--model", "tiny", "--seconds", "1", "-o", "talk.avi"], "talk.mp4"),
+        (["missing.toml"], "missing.toml"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    arguments: list[str], told: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["generate", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert told in shown.err
+    assert shown.err.count("error:") == 1
+    assert shown.out == ""
+    assert not list(here.rglob("run.json"))
+
+
+def test_a_folder_without_a_run_cannot_be_resumed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["resume", "nothing"]) == 2
+    assert "no run in nothing" in capsys.readouterr().err
+
+
+def test_run_folders_do_not_collide(here: Path) -> None:
+    (here / "runs" / "talk").mkdir(parents=True)
+    assert free_folder(Path("runs/talk")) == Path("runs/talk-2")
+    (here / "runs" / "talk-2").touch()
+    assert free_folder(Path("runs/talk")) == Path("runs/talk-3")
+    assert free_folder(Path("runs/new")) == Path("runs/new")
