@@ -29,9 +29,6 @@ $(DEV): $(RUN)
 demo: $(RUN)  ## Make a talking video from the shipped portrait, speech and prompt
 	@$(BIN)/enliven demo --output demo
 
-toon-report: $(DEV)  ## Measure the toon model against exact truth, into benchmarks/
-	@$(BIN)/python -m enliven.bench.toon --output benchmarks $(ARGS)
-
 test: $(DEV)  ## Run every test
 	@$(BIN)/python -m pytest -q $(ARGS)
 
@@ -48,13 +45,13 @@ format: $(DEV)  ## Format the code and mend what the linter can mend
 conventions: $(DEV)  ## Check file sizes, names, links and the public surface
 	@$(BIN)/python -m pytest -q tests/test_conventions.py tests/test_imports.py
 
-toon: $(RUN)  ## Train the small model again, from drawing its world to the backbone (hours; needs espeak-ng)
+toon: $(RUN)  ## Train the toon model again, from drawing its world to its backbone (hours; needs espeak-ng)
 	@$(BIN)/enliven train examples/toon.toml
 
-toon-report: $(DEV)  ## Let the judges look at videos of the small model; writes benchmarks/
+toon-report: $(DEV)  ## Measure the toon model against exact truth, into benchmarks/
 	@$(BIN)/python -m enliven.bench.toon --output benchmarks $(ARGS)
 
-bench: $(DEV)  ## Measure speed and memory of the small model; writes benchmarks/speed/
+bench: $(DEV)  ## Measure the speed and memory of the toon model, into benchmarks/speed/
 	@$(BIN)/python -m enliven.bench.toon --output benchmarks/speed --only performance $(ARGS)
 
 # Without the recorded numbers these tests skip; here that is an error.
