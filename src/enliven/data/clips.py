@@ -48,11 +48,10 @@ def make_clip(
     """
     generator = torch.Generator().manual_seed(seed)
     identity = seed if character is None else character
-    samples, mouth = _spoken(speech, frames, generator)
     drawn = sample_character(identity)
-    state = calm_motion(frames, FPS, generator).with_mouth(
-        mouth.open, mouth.width, mouth.round, mouth.teeth, mouth.tongue
-    )
+    motion = calm_motion(frames, FPS, generator)
+    samples, mouth = _spoken(speech, frames, generator)
+    state = motion.with_mouth(mouth.open, mouth.width, mouth.round, mouth.teeth, mouth.tongue)
     pixels = (draw(drawn, state, size) * 255).round().clamp(0, 255).to(torch.uint8)
     return ToonClip(pixels, samples, state, identity, caption(drawn), speech is None)
 

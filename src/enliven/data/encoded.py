@@ -69,6 +69,4 @@ def load_encoded(path: Path) -> EncodedClip:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     frames = tensors.pop("reference_frames")
     floats = {key: value.float() for key, value in tensors.items()}
-    return EncodedClip(
-        **floats, reference_frames=frames, caption=metadata["caption"], silent=metadata["silent"] == "1"
-    )
+    return EncodedClip(**floats, reference_frames=frames, caption=metadata["caption"], silent=metadata["silent"] == "1")

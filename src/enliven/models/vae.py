@@ -69,6 +69,7 @@ class ChannelNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Divide each pixel by the root mean square of its channels, and weigh them."""
         scale = torch.rsqrt(x.float().square().mean(dim=1, keepdim=True) + 1e-6)
         return x * scale.to(x.dtype) * self.weight.to(x.dtype)[:, None, None]
 
@@ -101,10 +102,11 @@ class Block(nn.Module):
         self.conv2 = Convolution(width, 3, scale=0.1)
 
     def forward(self, x: Float[Tensor, "n c h w"], batch: int, memory: Memory) -> Float[Tensor, "n c h w"]:
+        """Go on from the features of the last frame in ``memory`` and leave those of this one there."""
         frames = x.unflatten(0, (batch, -1))
         before = memory.get(self.name)
         first = torch.zeros_like(frames[:, :1]) if before is None else before.to(frames)
-        memory[self.name] = frames[:, -1:].detach()
+        memory[self.name] = frames[:, -1:].detach().clone()  # a view would keep all frames alive
         x = x + self.past(torch.cat([first, frames[:, :-1]], dim=1).flatten(0, 1))
         h = self.conv1(F.silu(self.norm1(x)))
         return x + self.conv2(F.silu(self.norm2(h)))
@@ -118,6 +120,7 @@ class Grow(nn.Module):
         self.conv = nn.Conv2d(width_in, width_out, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
+        """Convolve, then interpolate to twice the height and width."""
         return F.interpolate(self.conv(x), scale_factor=2, mode="bilinear")
 
 

@@ -73,12 +73,11 @@ def begin_linear(autoencoder: ToonAutoencoder, videos: Videos, cells: int = 60_0
     autoencoder.load_state_dict(state, strict=False)
 
 
-def crop_batches(videos: Videos, *, batch: int, frames: int, side: int, seed: int = 0) -> Iterator[Mapping[str, Any]]:
+def crop_batches(videos: Videos, *, batch: int, frames: int, side: int) -> Iterator[Mapping[str, Any]]:
     """Random crops of random moments, without end; half of them from the middle of the picture, where faces are."""
-    generator = torch.Generator().manual_seed(seed)
 
     def integer(low: int, high: int) -> int:
-        return int(torch.randint(low, max(low, high) + 1, (), generator=generator))
+        return int(torch.randint(low, max(low, high) + 1, ()))
 
     while True:
         crops = []

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from enliven.data.encoded import EncodedClip, load_encoded
+from enliven.errors import ConfigError
 from enliven.models.audio import SpeechFeatures
 from enliven.systems.longcat import ReferenceSkip
 from enliven.types import Conditioning, LatentClip, LatentLayout, Text
@@ -49,12 +50,10 @@ class ClipBatches:
         frames: int = 11,
         context: int = 2,
         mix: TaskMix | None = None,
-        seed: int = 0,
     ) -> None:
         self.folder, self.batch, self.frames, self.context = folder, batch, frames, context
         self.mix = mix or TaskMix()
         self.embed = embed
-        self.generator = torch.Generator().manual_seed(seed)
         self.clips: dict[str, EncodedClip] = {}
         self.texts: dict[str, Text] = {}
         self.look()
@@ -64,6 +63,8 @@ class ClipBatches:
         for path in sorted(self.folder.glob("*.safetensors")):
             if path.name not in self.clips:
                 self.clips[path.name] = load_encoded(path)
+        if not self.clips:
+            raise ConfigError(f"no encoded clips in {self.folder}", hint="encode some first")
         for caption in {clip.caption for clip in self.clips.values()} | {""}:
             if caption not in self.texts:
                 self.texts[caption] = self.embed([caption])
@@ -79,10 +80,10 @@ class ClipBatches:
 
     def make(self) -> Mapping[str, Any]:
         """One batch: ``clip`` with true latents, ``given`` clean latents as the backbone sees them, ``cond``."""
-        names = list(self.clips)
-        picks = torch.randint(len(names), (self.batch,), generator=self.generator)
+        names = sorted(self.clips)
+        picks = torch.randint(len(names), (self.batch,))
         clips = [self.clips[names[int(pick)]] for pick in picks]
-        draw = self._uniform()
+        draw = _uniform()
         if draw < self.mix.text + self.mix.image:
             start, reference, layout = 0, None, self._opening(given=draw >= self.mix.text)
         else:
@@ -98,18 +99,18 @@ class ClipBatches:
 
     def _continuation(self, clip: EncodedClip) -> tuple[int, int, LatentLayout]:
         """A cut inside the clip and a reference from anywhere in it, placed by its distance in time (3.3)."""
-        start = self._integer(1, clip.latents.shape[1] - self.frames)
-        reference = self._integer(0, clip.references.shape[0] - 1)
+        start = _integer(1, clip.latents.shape[1] - self.frames)
+        reference = _integer(0, clip.references.shape[0] - 1)
         position = int(clip.reference_frames[reference]) / 4 - start
-        radius = self._integer(1, 3) if self._uniform() < self.mix.skip else 0
+        radius = _integer(1, 3) if _uniform() < self.mix.skip else 0
         arrange = ReferenceSkip(position, radius)
         return start, reference, arrange(frames=self.frames, context=self.context, reference=True)
 
     def _given(self, clip: LatentClip) -> Float[Tensor, "b c clean h w"]:
         """Clean latents, the context slightly disturbed in half of the batches."""
         given = clip.latents[:, :, : clip.layout.clean].clone()
-        if clip.layout.references and self._uniform() < 0.5:
-            level = self._uniform() * self.mix.blur
+        if clip.layout.references and _uniform() < 0.5:
+            level = _uniform() * self.mix.blur
             context = given[:, :, clip.layout.references :]
             given[:, :, clip.layout.references :] = context.lerp(torch.randn_like(context), level)
         return given
@@ -126,14 +127,16 @@ class ClipBatches:
         return self._dropped(self.mix.null_text, 1).tolist()
 
     def _dropped(self, probability: float, dims: int) -> Tensor:
-        drops = torch.rand(self.batch, generator=self.generator) < probability
+        drops = torch.rand(self.batch) < probability
         return drops.view(-1, *[1] * (dims - 1))
 
-    def _uniform(self) -> float:
-        return float(torch.rand((), generator=self.generator))
 
-    def _integer(self, low: int, high: int) -> int:
-        return int(torch.randint(low, high + 1, (), generator=self.generator))
+def _uniform() -> float:
+    return float(torch.rand(()))
+
+
+def _integer(low: int, high: int) -> int:
+    return int(torch.randint(low, high + 1, ()))
 
 
 def _stack(texts: Sequence[Text]) -> Text:

@@ -27,6 +27,7 @@ class NoiseLevels:
     floor: float = 0.4
 
     def sample(self, count: int) -> Float[Tensor, "count"]:
+        """Draw one level for each of ``count`` clips."""
         level = torch.sigmoid(torch.randn(count))
         level = self.shift * level / (1 + (self.shift - 1) * level)
         return torch.where(torch.rand(count) < self.pure, torch.ones(count), level)

@@ -51,10 +51,10 @@ def new_text_encoder(params: TextParams, captions: int = 4000) -> TextEncoder:
     return TextEncoder(params, learn_tokenizer(caption(sample_character(seed)) for seed in range(captions)))
 
 
-def caption_batches(encoder: TextEncoder, batch: int, seed: int = 0) -> Iterator[Mapping[str, Any]]:
+def caption_batches(encoder: TextEncoder, batch: int) -> Iterator[Mapping[str, Any]]:
     """Captions of characters without end, every third one with words left out."""
-    chance = random.Random(seed)
     while True:
+        chance = random.Random(int(torch.randint(2**31, ())))
         characters = [sample_character(chance.randrange(1_000_000)) for _ in range(batch)]
         rows = [encoder.tokens(clean(_thinned(caption(character), chance))) for character in characters]
         yield {"looks": torch.stack([looks(character) for character in characters])} | _padded(rows)

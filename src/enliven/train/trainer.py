@@ -5,7 +5,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -37,9 +37,9 @@ class TrainConfig:
     """How steps are taken.
 
     A run ends after ``steps`` steps or ``minutes`` minutes of training, whichever comes first; the learning rate
-    warms up over ``warmup`` steps, stays, and falls to zero over the last ``decay`` fraction of the run. Matrices
-    whose names match the pattern ``muon`` are trained by Muon at ``muon_gain`` times the rate, all else by AdamW; an empty pattern means
-    AdamW only.
+    warms up over ``warmup`` steps, stays, and falls to a hundredth over the last ``decay`` fraction of the run.
+    Matrices whose names match the pattern ``muon`` are trained by Muon at ``muon_gain`` times the rate, all else by
+    AdamW; an empty pattern means AdamW only. Torch's random numbers in a step follow from ``seed`` and the step alone.
     """
 
     folder: Path
@@ -61,7 +61,11 @@ class TrainConfig:
 
 
 class Trainer:
-    """Takes steps, keeps an average of the weights, writes ``metrics.jsonl`` and checkpoints that resume."""
+    """Takes steps, keeps an average of the weights, writes ``metrics.jsonl`` and checkpoints that resume.
+
+    ``batches`` that draw from torch's random numbers, and keep nothing in between, go on after a restart exactly
+    where they were.
+    """
 
     def __init__(self, config: TrainConfig, objective: Objective, batches: Iterator[Batch]) -> None:
         self.config = config
@@ -84,19 +88,18 @@ class Trainer:
 
     def fit(self, on_progress: OnProgress = ignore_progress) -> None:
         """Train to the end of the run, from the last checkpoint in the folder if there is one."""
-        if (self.config.folder / "checkpoint").exists():
+        if checkpoint.find(self.folder):
             self.restore()
         saved = time.monotonic()
-        meter: dict[str, float] = {}
+        measured: list[dict[str, float]] = []
         while self.fraction < 1:
             began = time.monotonic()
-            losses = self.take_step(next(self.batches))
+            torch.manual_seed(hash((self.config.seed, self.step)))
+            measured.append(self.take_step(next(self.batches)))
             self.seconds += time.monotonic() - began
-            for name, value in losses.items():
-                meter[name] = meter.get(name, 0.0) + value
             if self.step % self.config.log_every == 0:
-                self._log({name: value / self.config.log_every for name, value in meter.items()})
-                meter.clear()
+                self._log(measured)
+                measured.clear()
                 on_progress(Progress("train", round(self.fraction * 1000), 1000))
             if time.monotonic() - saved > 60 * self.config.save_minutes:
                 self.save()
@@ -104,15 +107,16 @@ class Trainer:
         self.save()
 
     def take_step(self, batch: Batch) -> dict[str, float]:
-        """One forward, backward and update; a loss that is not a number stops the run and keeps the checkpoint."""
+        """One forward, backward and update; FloatingPointError before any change when a number is not finite."""
         config = self.config
         with torch.autocast(config.device, torch.bfloat16, enabled=config.dtype == "bfloat16"):
             losses = self.objective.losses(batch, self.step)
         total = torch.stack([value.float() for value in losses.values()]).sum()
-        if not torch.isfinite(total):
-            raise FloatingPointError(f"loss is {total.item()} at step {self.step}: {losses}; last checkpoint kept")
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
+        if not torch.isfinite(total + norm):
+            values = {name: value.item() for name, value in losses.items()}
+            raise FloatingPointError(f"losses {values}, gradient norm {norm} at step {self.step}; last checkpoint kept")
         rate = config.learning_rate * self._rate()
         for optimizer in self.optimizers:
             gain = config.muon_gain if isinstance(optimizer, torch.optim.Muon) else 1.0
@@ -125,22 +129,26 @@ class Trainer:
         measured = {name: float(value.detach()) for name, value in losses.items()}
         return measured | {"gradient_norm": float(norm), "rate": rate}
 
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints are written."""
+        return self.config.folder / "checkpoint"
+
     def save(self) -> Path:
         """Write weights, averages, optimisers and counters; the last checkpoint is replaced in one move."""
-        folder = self.config.folder / "checkpoint"
         checkpoint.save(
-            folder,
+            self.folder,
             tensors={"network": self.network.state_dict(), "average": self.average}
             | {f"optimizer{i}": checkpoint.flatten(o.state_dict()["state"]) for i, o in enumerate(self.optimizers)},
             counters={"step": self.step, "seconds": self.seconds},
         )
-        return folder
+        return self.folder
 
     def restore(self) -> int:
         """Continue from the checkpoint in the run's folder; returns its step."""
-        tensors, counters = checkpoint.load(self.config.folder / "checkpoint")
+        tensors, counters = checkpoint.load(self.folder)
         self.network.load_state_dict(tensors["network"])
-        self.average = tensors["average"]
+        self.average = {name: value.to(self.config.device) for name, value in tensors["average"].items()}
         for i, optimizer in enumerate(self.optimizers):
             state = optimizer.state_dict()
             optimizer.load_state_dict({**state, "state": checkpoint.unflatten(tensors[f"optimizer{i}"])})
@@ -154,7 +162,7 @@ class Trainer:
         return {key.removeprefix(prefix): value for key, value in self.average.items() if key.startswith(prefix)}
 
     def _rate(self) -> float:
-        warm = min(1.0, (self.step + 1) / self.config.warmup)
+        warm = min(1.0, (self.step + 1) / max(1, self.config.warmup))
         left = (1 - self.fraction) / self.config.decay if self.config.decay else 1.0
         return warm * max(0.01, min(1.0, left))
 
@@ -167,7 +175,8 @@ class Trainer:
                 else:
                     self.average[name].copy_(value)
 
-    def _log(self, means: Mapping[str, float]) -> None:
+    def _log(self, measured: Sequence[Mapping[str, float]]) -> None:
+        means = {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}
         row = {"step": self.step, "seconds": round(self.seconds, 1)} | {k: round(v, 5) for k, v in means.items()}
         with (self.config.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")

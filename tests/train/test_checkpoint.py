@@ -1,0 +1,84 @@
+"""Tests of checkpoints: whole or not at all, whenever the process dies."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from enliven.errors import WeightsError
+from enliven.train import checkpoint
+
+
+def save(folder: Path, value: float) -> None:
+    tensors = {"network": {"a.weight": torch.full((2, 3), value).T, "b": torch.tensor(value)}, "none": {}}
+    checkpoint.save(folder, tensors=tensors, counters={"step": value, "seconds": 0.5})
+
+
+def saved(folder: Path) -> float:
+    tensors, counters = checkpoint.load(folder)
+    assert tensors["network"]["a.weight"].shape == (3, 2)
+    assert counters["step"] == tensors["network"]["b"] == tensors["network"]["a.weight"][0, 0]
+    return counters["step"]
+
+
+def test_the_last_save_is_loaded_and_nothing_else_stays(tmp_path: Path) -> None:
+    for value in (1.0, 2.0, 3.0):
+        save(tmp_path / "run", value)
+        assert saved(tmp_path / "run") == value
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+class Killed(BaseException):
+    """The process ends."""
+
+
+@pytest.mark.parametrize("survived", range(8))
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    """Two saves in a row die at the same place; then a third succeeds."""
+    folder = tmp_path / "run"
+    save(folder, 1.0)
+    for value in (2.0, 3.0):
+        before = saved(folder)
+        with monkeypatch.context() as patch:
+            left = [survived]
+
+            def mortal(name: str, owner: object, patch: pytest.MonkeyPatch = patch, left: list[int] = left) -> None:
+                do = getattr(owner, name)
+
+                def or_die(*args: object, **options: object) -> object:
+                    left[0] -= 1
+                    if left[0] < 0:
+                        raise Killed
+                    return do(*args, **options)
+
+                patch.setattr(owner, name, or_die)
+
+            mortal("rename", Path)
+            mortal("mkdir", Path)
+            mortal("write_text", Path)
+            mortal("rmtree", checkpoint.shutil)
+            mortal("save_file", checkpoint)
+            try:
+                save(folder, value)
+            except Killed:
+                assert saved(folder) in (before, value)
+            else:
+                assert saved(folder) == value
+    save(folder, 4.0)
+    assert saved(folder) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_no_checkpoint_is_said_so(tmp_path: Path) -> None:
+    assert checkpoint.find(tmp_path / "run") is None
+    with pytest.raises(WeightsError, match="no checkpoint in .*run"):
+        checkpoint.load(tmp_path / "run")
+
+
+def test_optimiser_state_survives_flattening() -> None:
+    state = {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(2)}, 11: {"momentum_buffer": torch.zeros(2, 2)}}
+    back = checkpoint.unflatten(checkpoint.flatten(state))
+    assert {index: set(values) for index, values in back.items()} == {i: set(values) for i, values in state.items()}
+    assert torch.equal(back[11]["momentum_buffer"], torch.zeros(2, 2))
