@@ -12,7 +12,7 @@ from enliven.media.image import fit_frames
 
 HEAD_RADIUS = 36  # pixels of 128
 FACE_FRONT = 28  # pixels that the face's features move for one radian of yaw or pitch
-MOUTH = (slice(68, 104), slice(40, 88))  # rows and columns of 128
+MOUTH = (slice(64, 116), slice(32, 96))  # rows and columns of 128: mouth, jaw and the shadow under it
 CALM = 7  # frames of the moving average that takes out the judge's own trembling
 STEP = 5  # frames between two pictures that are compared
 

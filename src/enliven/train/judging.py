@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from enliven.judges.face import READINGS, SPREAD, FaceJudge, FaceNetwork
 from enliven.judges.judge import WEIGHTS, save_network
 from enliven.judges.quality import QualityJudge, QualityNetwork, scrambling, worst, worst_face
-from enliven.models.networks import load_networks
+from enliven.models.networks import load_network
 from enliven.systems import find_model
 from enliven.train.gallery import Gallery, code_gallery, draw_gallery, gallery_batches
 from enliven.train.spoiling import scramble, soften
@@ -151,7 +151,7 @@ def main() -> None:
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     torch.manual_seed(0)
-    autoencoder = load_networks(find_model("longcat-toon").weights).autoencoder
+    autoencoder = load_network(find_model("longcat-toon").weights / "autoencoder")
     tests = {
         "drawn": draw_gallery(range(HELD_OUT, HELD_OUT + 96), poses=2),
         "autoencoder": code_gallery(range(HELD_OUT + 96, HELD_OUT + 192), autoencoder, poses=2),
