@@ -127,7 +127,7 @@ def read(state: FaceState) -> Float[Tensor, "f readings"]:
     return torch.stack([getattr(state, name) for name in READINGS], dim=1)
 
 
-def gallery_batches(gallery: Gallery, pairs: int = 12, seed: int = 0) -> Iterator[dict[str, Tensor]]:
+def gallery_batches(gallery: Gallery, pairs: int = 10, seed: int = 0) -> Iterator[dict[str, Tensor]]:
     """Without end: ``pairs`` pairs of people in two poses each, as [people, 2, ...]."""
     generator = torch.Generator().manual_seed(seed)
     poses = gallery.frames.shape[1]
