@@ -107,7 +107,7 @@ def _opening(
     if picture is None:
         return None
     autoencoder = networks.autoencoder
-    device = next(autoencoder.parameters()).device
+    device = next(networks.backbone.parameters()).device
     reference = autoencoder.encode(fit_to(picture, *size)[None, :, None].to(device))
     if request.video is None:
         return Handover(reference, reference)

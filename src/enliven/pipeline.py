@@ -105,11 +105,10 @@ class AvatarPipeline:
         layout, autoencoder = plan.layout, self.networks.autoencoder
         height, width = (side // autoencoder.spatial_factor for side in size)
         shape = (1, autoencoder.channels, len(layout) - layout.clean, height, width)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed(seed, plan.index)))
-        given = []
-        if handover is not None and layout.clean:
-            given = [handover.reference] * layout.references + [handover.context]
-        return torch.cat([*given, noise.to(self.device)], dim=2)
+        noise = clip_noise(seed, plan.index, shape).to(self.device)
+        if handover is None or not layout.clean:
+            return noise
+        return torch.cat([*[handover.reference] * layout.references, handover.context, noise], dim=2)
 
     @torch.no_grad()
     def _sample(
@@ -142,6 +141,7 @@ class AvatarPipeline:
         return FinishedClip(plan, frames[: len(plan.emits)], clip, Handover(reference, context, decoder.state()))
 
 
-def noise_seed(seed: int, index: int) -> int:
-    """A seed for the noise of one clip: the same for the same two numbers, unrelated for all others."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {index}".encode()).digest()[:7], "big")
+def clip_noise(seed: int, index: int, shape: tuple[int, ...]) -> Float[Tensor, "b c t h w"]:
+    """The noise of one clip: the same for the same two numbers, unrelated for all others."""
+    number = int.from_bytes(hashlib.sha256(f"{seed} {index}".encode()).digest()[:7], "big")
+    return torch.randn(shape, generator=torch.Generator().manual_seed(number))

@@ -3,6 +3,7 @@
 A model folder holds ``backbone``, ``autoencoder``, ``audio`` and ``text``, each with a ``config.json`` and weights.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -20,7 +21,8 @@ from enliven.media.storage import replacing
 from enliven.models.audio import Wav2VecEncoder
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.text import TextEncoder, TextParams, read_tokenizer
-from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
+from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams, VideoAutoencoder
+from enliven.models.wan import WanAutoencoder, WanAutoencoderParams
 from enliven.models.weights import load_weights, save_weights
 
 TOKENIZER = "tokenizer.json"
@@ -34,11 +36,12 @@ class HearingParams:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
-Params = LongCatParams | ToonAutoencoderParams | HearingParams | TextParams
+Params = LongCatParams | ToonAutoencoderParams | WanAutoencoderParams | HearingParams | TextParams
 
 KINDS: dict[str, type[Params]] = {
     "longcat": LongCatParams,
     "toon-autoencoder": ToonAutoencoderParams,
+    "wan-autoencoder": WanAutoencoderParams,
     "wav2vec2": HearingParams,
     "umt5": TextParams,
 }
@@ -49,7 +52,7 @@ class NetworkParams:
     """The sizes of all networks of a model."""
 
     backbone: LongCatParams
-    autoencoder: ToonAutoencoderParams
+    autoencoder: ToonAutoencoderParams | WanAutoencoderParams
     audio: HearingParams
     text: TextParams
 
@@ -59,7 +62,7 @@ class Networks:
     """All networks of a model."""
 
     backbone: LongCat
-    autoencoder: ToonAutoencoder
+    autoencoder: VideoAutoencoder
     audio: Wav2VecEncoder
     text: TextEncoder
 
@@ -107,11 +110,17 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def read_params(path: Path) -> Params:
-    """The sizes in a ``config.json``, ours or the published one of a LongCat backbone. Raises WeightsError."""
+    """The sizes in a ``config.json``: ours, or as published for a LongCat backbone or Wan autoencoder.
+
+    Raises WeightsError.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values.get("_class_name", "").startswith("LongCat"):
+        published = values.get("_class_name", "")
+        if published.startswith("LongCat"):
             return LongCatParams.from_config(values)
+        if published == "AutoencoderKLWan":
+            return WanAutoencoderParams(values)
         return config.parse(KINDS[values.pop("network")], values)
     except KeyError as error:
         raise WeightsError(
@@ -121,12 +130,24 @@ def read_params(path: Path) -> Params:
         raise WeightsError(f"cannot read the sizes of a network from {path}: {error}", hint="fetch it again") from error
 
 
+def fingerprint(networks: Networks) -> str:
+    """A number that other weights would change: the beginning of every tensor, hashed."""
+    total = hashlib.sha256()
+    for part in fields(networks):
+        for name, value in getattr(networks, part.name).state_dict().items():
+            start = value.flatten()[:64].double().cpu().numpy().tobytes()
+            total.update(f"{part.name}.{name} {tuple(value.shape)}".encode() + start)
+    return total.hexdigest()
+
+
 def _build(params: Params, tokenizer: Callable[[], Tokenizer]) -> Any:
     match params:
         case LongCatParams():
             return LongCat(params)
         case ToonAutoencoderParams():
             return ToonAutoencoder(params)
+        case WanAutoencoderParams():
+            return WanAutoencoder(params)
         case HearingParams():
             return Wav2VecEncoder(Wav2Vec2Config(**params.config), params.rate)
         case TextParams():

@@ -18,6 +18,7 @@ from enliven.media.storage import replacing
 MOST_SHARD_BYTES = 15 * 2**20
 INDEX = "model.safetensors.index.json"
 SHOWN = 4
+WRAPPED = "network."  # before the names of a network that we wrap; published weights lack it
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -71,6 +72,8 @@ def load_weights(build: Callable[[], Network], folder: Path, dtype: torch.dtype 
     with _without_memory():
         network = build()
     twins, wanted = _twins(network.state_dict(keep_vars=True)), _own(network)
+    if all(name.startswith(WRAPPED) for name in wanted) and not any(name.startswith(WRAPPED) for name in state):
+        state = {WRAPPED + name: value for name, value in state.items()}
     state = {twins.get(name, name): value for name, value in state.items()}
     _compare(wanted, state, folder)
     filled = {name: _like(wanted[name], state.pop(name), dtype) for name in wanted}

@@ -2,10 +2,10 @@
 
 from enliven.config import closest
 from enliven.errors import RequestError
-from enliven.systems.longcat import LONGCAT_TOON
+from enliven.systems.longcat import LONGCAT, LONGCAT_TOON
 from enliven.systems.spec import ModelSpec
 
-MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in (LONGCAT_TOON,)}
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in (LONGCAT_TOON, LONGCAT)}
 
 
 def find_model(name: str) -> ModelSpec:

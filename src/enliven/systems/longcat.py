@@ -8,12 +8,13 @@ from itertools import groupby
 
 from enliven.diffusion.clips import ClipGeometry
 from enliven.diffusion.guidance import Guidance
-from enliven.diffusion.sample import AnchorSchedule, even_anchors
+from enliven.diffusion.sample import AnchorSchedule, DetailSchedule, LinearSchedule, even_anchors
 from enliven.models.longcat import LongCatParams
 from enliven.models.longcat_audio import AudioParams
 from enliven.models.networks import HearingParams, NetworkParams
 from enliven.models.text import TextParams
 from enliven.models.vae import ToonAutoencoderParams
+from enliven.models.wan import WanAutoencoderParams
 from enliven.systems.carry import KeepLatents
 from enliven.systems.spec import ModelSpec
 from enliven.types import AttentionRule, LatentLayout, Role
@@ -89,6 +90,43 @@ def _report_cut(skip: ReferenceSkip, context: int, frames: int) -> None:
         made = f"{context} to {frames - 1}"
         logger.info("frames %g to %g would skip the reference, but only %s are made", first, last, made)
 
+
+LONGCAT = ModelSpec(
+    name="longcat",
+    summary="LongCat-Video-Avatar 1.0: 480p, 16 frames a second; for a large GPU",
+    params=NetworkParams(
+        backbone=LongCatParams(audio=AudioParams()),
+        autoencoder=WanAutoencoderParams(),
+        audio=HearingParams(32.0, {"hidden_size": 768, "num_hidden_layers": 12}),
+        text=TextParams(
+            512,
+            {
+                "vocab_size": 256384,
+                "d_model": 4096,
+                "d_kv": 64,
+                "d_ff": 10240,
+                "num_layers": 24,
+                "num_heads": 64,
+                "feed_forward_proj": "gated-gelu",
+            },
+        ),
+    ),
+    geometry=ClipGeometry(frames=93, context=13, fps=16),
+    arrange=ReferenceSkip(10, 1),
+    carry=KeepLatents(),
+    guidance=Guidance(4.0, 4.0),
+    schedule=LinearSchedule(12.0),
+    continuation_schedule=DetailSchedule(LinearSchedule(12.0)),
+    steps=50,
+    size=(480, 832),
+    resolution="480p",
+    negative_prompt=(
+        "Close-up, Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, "
+        "static, overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, "
+        "poorly drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, "
+        "messy background, three legs, many people in the background, walking backwards"
+    ),
+)
 
 TOON_AUTOENCODER = ToonAutoencoderParams()
 

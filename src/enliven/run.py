@@ -1,0 +1,254 @@
+"""A generation as a folder: what was asked, clip after finished clip, and what is needed to go on.
+
+    run.json                    the request, what the model made of it, versions, hashes of the inputs
+    clip_00000.mp4 ...          the frames of finished clips
+    handover_00000.safetensors  what the last finished clip hands to the next; a clip counts once this is there
+    progress.jsonl              when which step was done
+    result.json                 where the video is, at the end
+
+Files appear whole or not at all. A run that was stopped at any moment goes on to the same bytes.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from enliven import config
+from enliven.encode import Encoded, Handover
+from enliven.errors import ConfigError, RequestError
+from enliven.media.mux import join_segments
+from enliven.media.storage import check_target, replacing, storage_error
+from enliven.media.video import encode_segment
+from enliven.models.networks import fingerprint
+from enliven.pipeline import AvatarPipeline
+from enliven.request import GenerateRequest
+from enliven.types import OnProgress, Progress, ignore_progress
+
+logger = logging.getLogger(__name__)
+
+RECORD, RESULT, PROGRESS, VIDEO = "run.json", "result.json", "progress.jsonl", "video.mp4"
+DECODER = "decoder."
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What ``run.json`` holds: enough to do it again, and to notice that something is no longer what it was."""
+
+    model: str
+    request: GenerateRequest
+    output: Path
+    inputs: Mapping[str, str]
+    weights: str
+    versions: Mapping[str, str]
+    resolved: Mapping[str, Any]
+
+
+def start(
+    pipeline: AvatarPipeline,
+    request: GenerateRequest,
+    folder: Path,
+    output: Path | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> Path:
+    """Make a video in a new run folder; ``output`` (``video.mp4`` in it, if None) is returned when it is done.
+
+    Raises RequestError when the folder holds a run already, and whatever making the video raises.
+    """
+    if (folder / RECORD).exists():
+        raise RequestError(f"{folder} holds a run already", hint="resume it, or choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    request = _absolute(request)
+    with _alone(folder):
+        encoded, target = _encode(pipeline, request, on_progress), check_target(output or folder / VIDEO)
+        record = _record(pipeline, request, target, encoded)
+        _write(folder / RECORD, asdict(record))
+        return _work(pipeline, record, folder, encoded, on_progress)
+
+
+def resume(
+    folder: Path,
+    on_progress: OnProgress = ignore_progress,
+    load: Callable[[str], AvatarPipeline] = AvatarPipeline.load,
+) -> Path:
+    """Go on with a run that was stopped; the video is that of a run that was not.
+
+    Raises RequestError when there is no run in the folder, somebody works on it, or an input has changed since.
+    """
+    record = read_record(folder)
+    result = folder / RESULT
+    if result.exists() and record.output.exists():
+        return record.output
+    with _alone(folder):
+        _check_inputs(record)
+        pipeline = load(record.model)
+        if fingerprint(pipeline.networks) != record.weights:
+            raise RequestError(
+                f"the weights of {record.model} are not those the run was started with", hint="start it anew"
+            )
+        if record.versions != _versions():
+            logger.warning("started with %s, resumed with %s: the bytes may differ", record.versions, _versions())
+        return _work(pipeline, record, folder, _encode(pipeline, record.request, on_progress), on_progress)
+
+
+def read_record(folder: Path) -> Record:
+    """What was asked in a run folder. Raises RequestError when there is no run in it."""
+    try:
+        return config.parse(Record, json.loads((folder / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, ConfigError) as error:
+        raise RequestError(
+            f"there is no run in {folder}: {error}", hint=f"give a folder that holds a {RECORD}"
+        ) from error
+
+
+def _work(pipeline: AvatarPipeline, record: Record, folder: Path, encoded: Encoded, on_progress: OnProgress) -> Path:
+    spec, request = record.request.apply(pipeline.spec), record.request
+    after = _last_handover(folder, pipeline.device)
+    fps = float(spec.geometry.fps)
+    with _journal(folder / PROGRESS, on_progress) as tell:
+        if after is None or after[0] + 1 < len(encoded.plans):
+            for made in pipeline.clips(spec, encoded, request.seed, after=after, on_progress=tell):
+                encode_segment([made.frames], fps, _segment(folder, made.plan.index))
+                _save_handover(folder, made.plan.index, made.handover)
+        segments = [_segment(folder, plan.index) for plan in encoded.plans]
+        tell(Progress("joining clips and sound", 0, 1))
+        sound = request.audio[0] if request.audio else None
+        join_segments(segments, record.output, fps=fps, sound=sound)
+        tell(Progress("joining clips and sound", 1, 1))
+    _write(folder / RESULT, {"output": str(record.output), "seconds": encoded.plans[-1].emits.stop / fps})
+    for path in [*segments, *folder.glob("handover_*.safetensors")]:
+        path.unlink()
+    return record.output
+
+
+def _encode(pipeline: AvatarPipeline, request: GenerateRequest, on_progress: OnProgress) -> Encoded:
+    on_progress(Progress("reading the inputs", 0, 1))
+    encoded = pipeline.encode(request, request.apply(pipeline.spec))
+    on_progress(Progress("reading the inputs", 1, 1))
+    return encoded
+
+
+def _record(pipeline: AvatarPipeline, request: GenerateRequest, output: Path, encoded: Encoded) -> Record:
+    spec = request.apply(pipeline.spec)
+    return Record(
+        model=spec.name,
+        request=request,
+        output=output,
+        inputs={str(path): _hash(path) for path in _inputs(request)},
+        weights=fingerprint(pipeline.networks),
+        versions=_versions(),
+        resolved={
+            "frames": encoded.plans[-1].emits.stop,
+            "clips": len(encoded.plans),
+            "fps": spec.geometry.fps,
+            "height": encoded.size[0],
+            "width": encoded.size[1],
+            "steps": spec.steps,
+            "guidance": repr(spec.guidance),
+            "arrange": repr(spec.arrange),
+            "carry": repr(spec.carry),
+            "schedule": repr(spec.schedule),
+        },
+    )
+
+
+def _inputs(request: GenerateRequest) -> list[Path]:
+    return [path for path in (*request.audio, request.portrait, request.video) if path is not None]
+
+
+def _absolute(request: GenerateRequest) -> GenerateRequest:
+    audio = tuple(path.resolve() for path in request.audio)
+    portrait, video = (path and path.resolve() for path in (request.portrait, request.video))
+    return replace(request, audio=audio, portrait=portrait, video=video)
+
+
+def _check_inputs(record: Record) -> None:
+    for name, expected in record.inputs.items():
+        path = Path(name)
+        if not path.is_file():
+            raise RequestError(f"{name} is no longer there", hint="put it back, or start the run anew")
+        if _hash(path) != expected:
+            raise RequestError(f"{name} has changed since the run was started", hint="put it back, or start anew")
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    libraries = {name: version(name) for name in ("torch", "transformers", "av")}
+    try:
+        ours = version("enliven")
+    except PackageNotFoundError:
+        ours = "not installed"
+    return {"enliven": ours, "python": platform.python_version(), **libraries}
+
+
+def _segment(folder: Path, index: int) -> Path:
+    return folder / f"clip_{index:05}.mp4"
+
+
+def _save_handover(folder: Path, index: int, handover: Handover) -> None:
+    """Write it, which makes the clip count; then the one before is needed no more."""
+    state = {"reference": handover.reference, "context": handover.context}
+    state |= {DECODER + name: value for name, value in handover.decoder.items()}
+    with replacing(folder / f"handover_{index:05}.safetensors") as part:
+        save_file({name: value.cpu().contiguous() for name, value in state.items()}, part)
+    (folder / f"handover_{index - 1:05}.safetensors").unlink(missing_ok=True)
+
+
+def _last_handover(folder: Path, device: torch.device) -> tuple[int, Handover] | None:
+    paths = sorted(folder.glob("handover_*.safetensors"))
+    if not paths:
+        return None
+    try:
+        state = load_file(paths[-1], device=str(device))
+    except (OSError, SafetensorError) as error:
+        raise RequestError(f"{paths[-1]} is damaged: {error}", hint="start the run anew") from error
+    decoder = {name.removeprefix(DECODER): value for name, value in state.items() if name.startswith(DECODER)}
+    return int(paths[-1].stem.split("_")[1]), Handover(state["reference"], state["context"], decoder)
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    with replacing(path) as part:
+        part.write_text(json.dumps(values, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else works in the folder meanwhile; the lock goes with the process."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RequestError(f"somebody works in {folder} already", hint="wait until it is done") from None
+        yield
+
+
+@contextmanager
+def _journal(path: Path, on_progress: OnProgress) -> Iterator[OnProgress]:
+    """A listener that also keeps a line of everything it hears."""
+    with path.open("a", encoding="utf-8") as file:
+
+        def tell(progress: Progress) -> None:
+            file.write(json.dumps({"time": round(time.time(), 3), **asdict(progress)}) + "\n")
+            file.flush()
+            on_progress(progress)
+
+        yield tell

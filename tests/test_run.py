@@ -1,0 +1,136 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from enliven.errors import Cancelled, RequestError
+from enliven.media.audio import read_audio
+from enliven.media.video import read_video
+from enliven.pipeline import AvatarPipeline, GenerateRequest
+from enliven.run import read_record, resume, start
+from enliven.types import OnProgress, Progress
+from tiny import tiny_networks, tiny_spec, write_portrait, write_speech
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> AvatarPipeline:
+    return AvatarPipeline(tiny_spec(), tiny_networks())
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    write_speech(folder / "speech.wav", 1.3)
+    write_portrait(folder / "portrait.png")
+    return folder
+
+
+def asked(inputs: Path) -> GenerateRequest:
+    return GenerateRequest(audio=(inputs / "speech.wav",), portrait=inputs / "portrait.png", steps=2, seed=4)
+
+
+@pytest.fixture(scope="module")
+def whole(pipeline: AvatarPipeline, inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was never stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    start(pipeline, asked(inputs), folder)
+    return folder
+
+
+def stopping(after: int) -> OnProgress:
+    """A listener that stops the run after so many steps."""
+
+    def listen(progress: Progress) -> None:
+        if progress.stage == "making the video" and progress.done == after:
+            raise Cancelled("stopped")
+
+    return listen
+
+
+def load(pipeline: AvatarPipeline) -> Callable[[str], AvatarPipeline]:
+    return lambda name: pipeline
+
+
+def test_a_run_ends_in_a_video_with_sound(pipeline: AvatarPipeline, inputs: Path, whole: Path) -> None:
+    names = [".lock", "progress.jsonl", "result.json", "run.json", "video.mp4"]
+    assert sorted(path.name for path in whole.iterdir()) == names
+    assert read_video(whole / "video.mp4").frames.shape == (32, 3, 32, 32)
+    assert read_audio(whole / "video.mp4").seconds == pytest.approx(1.3, abs=0.05)
+    record = read_record(whole)
+    assert record.request == asked(inputs)
+    assert record.resolved["frames"] == 32
+    lines = [json.loads(line) for line in (whole / "progress.jsonl").read_text().splitlines()]
+    assert [line["done"] for line in lines if line["stage"] == "making the video"] == [1, 2, 3, 4, 5, 6]
+    assert resume(whole, load=load(pipeline)) == whole / "video.mp4"
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_stopped_run_ends_in_the_same_bytes(
+    pipeline: AvatarPipeline, inputs: Path, whole: Path, tmp_path: Path, steps: int
+) -> None:
+    folder = tmp_path / "stopped"
+    with pytest.raises(Cancelled):
+        start(pipeline, asked(inputs), folder, on_progress=stopping(steps))
+    assert len(list(folder.glob("clip_*.mp4"))) == (steps - 1) // 2
+    heard: list[Progress] = []
+    output = resume(folder, heard.append, load(pipeline))
+    assert output.read_bytes() == (whole / "video.mp4").read_bytes()
+    assert min(progress.done for progress in heard if progress.stage == "making the video") == (steps - 1) // 2 * 2 + 1
+
+
+def test_a_clip_without_its_handover_does_not_count(
+    pipeline: AvatarPipeline, inputs: Path, whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stopped"
+    with pytest.raises(Cancelled):
+        start(pipeline, asked(inputs), folder, on_progress=stopping(3))
+    (folder / "clip_00001.mp4").write_bytes(b"half a clip")
+    assert resume(folder, load=load(pipeline)).read_bytes() == (whole / "video.mp4").read_bytes()
+
+
+def test_changed_inputs_are_noticed(pipeline: AvatarPipeline, tmp_path: Path) -> None:
+    speech = write_speech(tmp_path / "speech.wav", 0.5)
+    with pytest.raises(Cancelled):
+        start(pipeline, GenerateRequest(audio=(speech,)), tmp_path / "run", on_progress=stopping(1))
+    write_speech(speech, 0.4)
+    with pytest.raises(RequestError, match=r"speech\.wav has changed"):
+        resume(tmp_path / "run", load=load(pipeline))
+    speech.unlink()
+    with pytest.raises(RequestError, match=r"speech\.wav is no longer there"):
+        resume(tmp_path / "run", load=load(pipeline))
+
+
+def test_other_weights_are_noticed(pipeline: AvatarPipeline, inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        start(pipeline, asked(inputs), tmp_path / "run", on_progress=stopping(3))
+    other = AvatarPipeline(pipeline.spec, tiny_networks(seed=1))
+    with pytest.raises(RequestError, match="weights of tiny"):
+        resume(tmp_path / "run", load=load(other))
+
+
+def test_folders_are_not_mixed_up(pipeline: AvatarPipeline, inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="there is no run in"):
+        resume(tmp_path / "nothing")
+    with pytest.raises(Cancelled):
+        start(pipeline, asked(inputs), tmp_path / "run", on_progress=stopping(1))
+    with pytest.raises(RequestError, match="holds a run already"):
+        start(pipeline, asked(inputs), tmp_path / "run")
+
+
+def test_only_one_works_in_a_folder(pipeline: AvatarPipeline, inputs: Path, tmp_path: Path) -> None:
+    def intrude(progress: Progress) -> None:
+        if progress.stage == "making the video":
+            with pytest.raises(RequestError, match="somebody works in"):
+                resume(tmp_path / "run", load=load(pipeline))
+            raise Cancelled("seen")
+
+    with pytest.raises(Cancelled):
+        start(pipeline, asked(inputs), tmp_path / "run", on_progress=intrude)
+
+
+def test_without_sound_the_video_is_silent(pipeline: AvatarPipeline, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    output = start(pipeline, GenerateRequest(seconds=0.2, steps=1), tmp_path / "run")
+    assert len(read_video(output).frames) == 5
