@@ -160,6 +160,15 @@ def test_gradient_reaches_every_parameter(network: Backbone, given: dict[str, An
     assert silent == []
 
 
+def test_bfloat16_stays_near_float32(network: Backbone, given: dict[str, Any]) -> None:
+    exact = network(**given)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = network(**given)
+    assert rounded.dtype == torch.float32
+    assert (rounded - exact).square().mean() < 1e-3 * exact.square().mean()
+    assert (network.bfloat16()(**given) - exact).square().mean() < 1e-3 * exact.square().mean()
+
+
 def test_blocks_can_be_recomputed_from_outside(network: Backbone, given: dict[str, Any]) -> None:
     def gradients() -> list[Tensor]:
         return list(torch.autograd.grad(network(**given).square().mean(), network.parameters()))

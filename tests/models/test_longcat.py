@@ -209,20 +209,26 @@ def test_training_starts_from_zero_velocity_and_from_the_identity() -> None:
     assert torch.equal(heard[0], network.x_embedder(given["latents"])[:, 3:])
 
 
-@pytest.mark.parametrize("frames", [9, 24, 33])
+@pytest.mark.parametrize("frames", [21, 37])
 def test_audio_of_the_wrong_length_is_refused(frames: int) -> None:
     given = small_request({})
     cond = replace(given["cond"], audio=torch.zeros(2, 1, frames, 5, 2, 6))
-    with pytest.raises(RequestError, match=r"audio for \d+"):
-        small_network()(
-            **given
-            | {
-                "cond": cond,
-                "layout": published_layout(1, 7, {}),
-                "latents": torch.zeros(2, 4, 7, 4, 6),
-                "sigma": torch.zeros(2, 7),
-            }
-        )
+    with pytest.raises(RequestError, match=f"audio for {frames // 4 + 1} latent frames, but the clip has 9"):
+        small_network()(**given | {"cond": cond})
+
+
+def test_noise_frames_hear_the_end_of_the_sound() -> None:
+    """Sound for the reference too, or for one clean frame less: the noise frames hear the same."""
+    given = small_request({})
+    sound = given["cond"].audio
+    earlier = torch.cat([sound[:, :, :1].expand(-1, -1, 4, -1, -1, -1), sound], 2)
+    network = small_network()
+    assert_close(network(**given | {"cond": replace(given["cond"], audio=earlier)}), network(**given))
+
+
+def test_cells_that_fill_no_patch_are_refused() -> None:
+    with pytest.raises(RequestError, match="5 x 6 latent cells"):
+        small_network()(**small_request({}) | {"latents": torch.zeros(2, 4, 9, 5, 6)})
 
 
 def test_two_voices_are_refused() -> None:

@@ -172,7 +172,7 @@ class LongCat(nn.Module):
         """Velocity, noise - clean, in float32; zero for clean frames.
 
         ``sigma`` is in 0..1. An empty cache is filled by a pass over the clean frames. Raises RequestError when the
-        audio does not fit the layout.
+        audio does not fit the layout, or the latents not the patches.
         """
         if cache is not None and not layout.cacheable:
             raise ValueError("clean frames of this layout see noise, so nothing of them holds; pass no cache")
@@ -184,7 +184,12 @@ class LongCat(nn.Module):
 
     def _embed(self, latents: Tensor, sigma: Tensor, cond: Conditioning, layout: LatentLayout) -> tuple[Tensor, Given]:
         dtype, (rows, columns) = self.x_embedder.proj.weight.dtype, self.params.patch_size[1:]
-        height, width = latents.shape[3] // rows, latents.shape[4] // columns
+        (height, odd_rows), (width, odd_columns) = divmod(latents.shape[3], rows), divmod(latents.shape[4], columns)
+        if odd_rows or odd_columns:
+            raise RequestError(
+                f"{latents.shape[3]} x {latents.shape[4]} latent cells cannot be cut into {rows} x {columns} patches",
+                hint="choose a frame size that divides",
+            )
         head_size = self.params.hidden_size // self.params.num_heads
         given = Given(
             time=self.t_embedder((1000 * sigma).to(dtype)),
