@@ -73,7 +73,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(
 
 def test_no_checkpoint_is_said_so(tmp_path: Path) -> None:
     assert checkpoint.find(tmp_path / "run") is None
-    with pytest.raises(WeightsError, match="no checkpoint in .*run"):
+    with pytest.raises(WeightsError, match=r"no checkpoint in .*run"):
         checkpoint.load(tmp_path / "run")
 
 

@@ -1,0 +1,100 @@
+"""Tests of drawn clips: repeatable, sound and mouth together, the same after the disk."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from enliven.data.clips import FPS, RATE, load_clip, make_clip, render_clips, save_clip
+from enliven.toonworld.voice import Phone, Speech, write_speech
+
+SIZE = (32, 32)
+
+
+def word(lead: float, seconds: float) -> Speech:
+    """``lead`` seconds of pause, one loud open vowel of 0.4 seconds, a pause."""
+    samples = torch.zeros(round(seconds * RATE))
+    first, stop = round(lead * RATE), round((lead + 0.4) * RATE)
+    samples[first:stop] = 0.5
+    phones = (Phone("", 0.0, lead), Phone("æ", lead, lead + 0.4), Phone("", lead + 0.4, seconds))
+    return Speech(samples, phones, "ah", "v")
+
+
+@pytest.mark.parametrize(("lead", "seconds"), [(0.3, 1.0), (1.2, 2.4), (0.0, 0.4)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_mouth_is_open_where_the_sound_is(lead: float, seconds: float, seed: int) -> None:
+    """In shorter speech, in longer speech that is cut, and where nothing is left around the sound."""
+    clip = make_clip(seed, word(lead, seconds), frames=41, size=SIZE)
+    assert clip.samples.shape[0] == 41 * RATE // FPS
+    loud = clip.samples.view(41, -1).abs().mean(dim=1)
+    opened = clip.state.mouth_open > 0.5
+    inside = (loud > 0.45).nonzero()[:, 0][2:-2]
+    assert opened[inside].all()
+    far = torch.nn.functional.max_pool1d((loud > 0)[None].float(), 7, 1, 3)[0] == 0
+    assert not opened[far].any()
+    assert (clip.state.mouth_open[far] < 0.2).all()
+    assert not clip.silent
+
+
+def test_places_of_speech_differ_and_reach_both_ends() -> None:
+    starts = set()
+    for seed in range(60):
+        clip = make_clip(seed, word(0.0, 0.4), frames=12, size=(8, 8), character=0)
+        starts.add(int(clip.samples.nonzero()[0]) // 640)
+    assert starts == {0, 1, 2}
+
+
+def test_the_same_seed_is_the_same_clip_and_another_is_not() -> None:
+    first, again, other = (make_clip(seed, word(0.1, 0.6), frames=9, size=SIZE) for seed in (3, 3, 4))
+    assert torch.equal(first.frames, again.frames)
+    assert torch.equal(first.samples, again.samples)
+    assert not torch.equal(first.frames, other.frames)
+    assert first.frames.float().std() > 10
+
+
+def test_a_silent_clip_moves_as_a_spoken_one_with_a_closed_mouth() -> None:
+    silent, spoken = (make_clip(5, speech, frames=30, size=(8, 8)) for speech in (None, word(0.1, 0.6)))
+    assert silent.silent
+    assert silent.samples.abs().max() == 0
+    assert silent.state.mouth_open.max() == 0
+    mouths = {"mouth_open", "mouth_width", "mouth_round", "teeth", "tongue"}
+    assert spoken.state.mouth_open.max() > 0.5
+    for name in {field.name for field in fields(silent.state)} - mouths:
+        assert torch.equal(getattr(silent.state, name), getattr(spoken.state, name)), name
+    assert silent.state.yaw.std() > 0
+
+
+def test_one_character_may_do_many_things() -> None:
+    one, two = (make_clip(seed, None, character=7, frames=2, size=(8, 8)) for seed in (1, 2))
+    assert one.caption == two.caption
+    assert one.character == two.character == 7
+    assert not torch.equal(one.state.yaw, two.state.yaw)
+
+
+def test_the_disk_gives_back_what_it_took(tmp_path: Path) -> None:
+    clip = make_clip(11, word(0.1, 0.5), frames=5, size=SIZE)
+    save_clip(clip, tmp_path / "clip.safetensors")
+    back = load_clip(tmp_path / "clip.safetensors")
+    assert torch.equal(back.frames, clip.frames)
+    assert torch.equal(back.state.stack(), clip.state.stack())
+    torch.testing.assert_close(back.samples, clip.samples, atol=1e-3, rtol=0)
+    assert (back.character, back.caption, back.silent) == (clip.character, clip.caption, clip.silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.safetensors"]
+
+
+def test_drawing_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    write_speech(word(0.0, 0.4), tmp_path / "speech/ah.flac")
+    speech, folder = [tmp_path / "speech/ah.flac"], tmp_path / "clips"
+    render_clips(folder, speech, range(2), frames=2, silent=0.0)
+    first = folder / "0000000.safetensors"
+    drawn = load_clip(folder / "0000001.safetensors")
+    first.write_bytes(b"kept")
+    (folder / "0000001.safetensors").unlink()
+    (folder / "0000002.new").write_bytes(b"half of a clip")
+    render_clips(folder, speech, range(3), frames=2, silent=0.0)
+    assert first.read_bytes() == b"kept"
+    assert sorted(path.name for path in folder.iterdir()) == [f"{seed:07}.safetensors" for seed in range(3)]
+    assert torch.equal(load_clip(folder / "0000001.safetensors").frames, drawn.frames)
+    render_clips(tmp_path / "quiet", [], range(1), frames=2, silent=1.0)
+    assert load_clip(tmp_path / "quiet/0000000.safetensors").silent

@@ -1,0 +1,192 @@
+"""Tests of batches: each number of a clip says its own time, so that cuts can be read off."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from enliven.data.encoded import EncodedClip, save_encoded
+from enliven.errors import ConfigError
+from enliven.systems.longcat import ReferenceSkip
+from enliven.train.batches import ClipBatches, TaskMix
+from enliven.types import Role, Text
+
+LATENTS, CHOSEN = 9, (0, 7, 13, 20, 26, 32)
+FRAMES, CONTEXT = 5, 2
+EXACT = {"null_audio": 0.0, "null_text": 0.0, "blur": 0.0}
+CONTINUE = TaskMix(text=0, image=0, **EXACT)
+
+
+def write_clip(folder: Path, name: int) -> None:
+    """Latent ``j`` is ``j`` plus a hundred per clip, features of frame ``i`` are ``i + 1``, of quiet clips less."""
+    time = torch.arange(LATENTS).float() + 100 * name
+    frames = torch.tensor(CHOSEN)
+    silent = name == 2
+    audio = (torch.arange(33).float() + 1) * (1 / 64 if silent else 1)
+    clip = EncodedClip(
+        latents=time[None, :, None, None].expand(3, -1, 2, 2),
+        references=(100 * name + 50 + frames).float()[:, None, None, None].expand(-1, 3, 2, 2),
+        reference_frames=frames,
+        audio=audio[:, None, None].expand(-1, 2, 4),
+        mouth=torch.zeros(33, 5),
+        caption=f"caption {name}",
+        silent=silent,
+    )
+    save_encoded(clip, folder / f"{name}.safetensors")
+
+
+def embed(captions: Sequence[str]) -> Text:
+    """Captions of different lengths: a number for each word, the empty one has none."""
+    (caption,) = captions
+    value = float(caption.split()[-1]) + 1 if caption else 0.0
+    return Text(torch.full((1, 4, 2), value), torch.tensor([[True, bool(caption), False, False]]))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in range(3):
+        write_clip(tmp_path, name)
+    return tmp_path
+
+
+def batches(folder: Path, mix: TaskMix, batch: int = 4) -> ClipBatches:
+    torch.manual_seed(0)
+    return ClipBatches(folder, embed, batch=batch, frames=FRAMES, context=CONTEXT, mix=mix)
+
+
+def times(latents: Tensor) -> list[int]:
+    return [round(value) for value in (latents[:, 0, :, 0, 0] % 100)[0].tolist()]
+
+
+@pytest.mark.parametrize("given", [0, 1])
+def test_openings_begin_with_the_clip(folder: Path, given: int) -> None:
+    told = batches(folder, TaskMix(text=1 - given, image=given, **EXACT)).make()
+    assert told["clip"].layout == ReferenceSkip(0, 0)(frames=FRAMES, context=given, reference=False)
+    assert times(told["clip"].latents) == list(range(FRAMES))
+    assert told["given"].shape[2] == given
+    assert torch.equal(told["given"], told["clip"].latents[:, :, :given])
+    heard = told["cond"].audio
+    assert heard.shape == (4, 1, 4 * FRAMES - 3, 5, 2, 4)
+
+
+def test_continuations_are_cut_out_of_the_longer_encoding(folder: Path) -> None:
+    source = batches(folder, CONTINUE)
+    starts, references = set(), set()
+    for _ in range(60):
+        told = source.make()
+        layout, latents = told["clip"].layout, told["clip"].latents
+        assert layout.roles == (Role.REFERENCE, *[Role.CONTEXT] * CONTEXT, *[Role.NOISE] * (FRAMES - CONTEXT))
+        reference, *cut = times(latents)
+        start = cut[0]
+        assert cut == list(range(start, start + FRAMES))
+        assert start >= 1, "the first latent holds one frame only and is no context"
+        assert layout.positions == ((reference - 50) % 100 / 4 - start, *map(float, range(FRAMES)))
+        assert torch.equal(told["given"], latents[:, :, : 1 + CONTEXT])
+        assert torch.equal(latents[:, 0, 0, 0, 0] // 100, latents[:, 0, 1, 0, 0] // 100), "another clip's reference"
+        starts.add(start)
+        references.add((reference - 50) % 100)
+    assert starts == set(range(1, LATENTS - FRAMES + 1))
+    assert references == set(CHOSEN)
+
+
+def test_a_continuation_hears_from_the_last_frame_of_its_first_context_latent(folder: Path) -> None:
+    """Context latent ``s`` ends with frame ``4s``, which is the first of the repeated frames."""
+    source = batches(folder, CONTINUE)
+    for _ in range(20):
+        told = source.make()
+        start = times(told["clip"].latents)[1]
+        loud = told["cond"].audio[:, 0, :, :, 0, 0].amax(dim=(1, 2)) > 1
+        heard = told["cond"].audio[loud, 0, :, 2, 0, 0]
+        expected = torch.arange(4 * start, 4 * (start + FRAMES) - 3).float() + 1
+        assert torch.equal(heard, expected.expand_as(heard))
+        neighbours = told["cond"].audio[loud, 0, -1, :, 0, 0]
+        last = expected[-1]
+        clamped = torch.arange(last - 2, last + 3).clamp(max=33)
+        assert torch.equal(neighbours, clamped.expand_as(neighbours))
+
+
+def test_the_reference_is_skipped_as_often_as_said(folder: Path) -> None:
+    def widths(skip: float) -> set[bool]:
+        source = batches(folder, TaskMix(text=0, image=0, skip=skip, **EXACT))
+        layouts = [source.make()["clip"].layout for _ in range(40)]
+        return {any(len(rule.keys[0]) == FRAMES for rule in layout.attention[2:]) for layout in layouts}
+
+    assert widths(0.0) == {False}
+    assert True in widths(1.0)
+
+
+def test_tasks_come_as_often_as_said(folder: Path) -> None:
+    source = batches(folder, TaskMix(text=0.2, image=0.3), batch=1)
+    clean = [source.make()["clip"].layout.clean for _ in range(300)]
+    assert clean.count(0) / 300 == pytest.approx(0.2, abs=0.08)
+    assert clean.count(1) / 300 == pytest.approx(0.3, abs=0.09)
+    assert clean.count(1 + CONTEXT) / 300 == pytest.approx(0.5, abs=0.1)
+
+
+def test_null_audio_is_nothing_and_quiet_clips_are_not(folder: Path) -> None:
+    audio = batches(folder, TaskMix(null_audio=0.5), batch=64).make()["cond"].audio
+    loudest = audio.flatten(1).abs().amax(dim=1)
+    null, quiet = loudest == 0, (loudest > 0) & (loudest < 1)
+    assert 15 < null.sum() < 49
+    assert quiet.any()
+    assert (audio[~null] != 0).all()
+    assert (batches(folder, TaskMix(null_audio=0.0), batch=64).make()["cond"].audio != 0).all()
+
+
+def test_dropped_text_is_the_null_text_with_its_mask(folder: Path) -> None:
+    told = batches(folder, TaskMix(null_audio=0, null_text=0.5), batch=64).make()
+    text, null = told["cond"].text, told["cond"].null_text
+    dropped = (text.tokens == null.tokens).flatten(1).all(dim=1)
+    assert 15 < dropped.sum() < 49
+    assert torch.equal(text.mask[dropped], null.mask[dropped])
+    assert (text.mask[~dropped] != null.mask[~dropped]).any(dim=1).all()
+    name = told["clip"].latents[:, 0, -1, 0, 0] // 100
+    assert torch.equal(text.tokens[~dropped, 0, 0], name[~dropped] + 1), "the caption of its own clip"
+
+
+def test_only_context_is_blurred_and_only_as_the_backbone_sees_it(folder: Path) -> None:
+    source = batches(folder, TaskMix(text=0, image=0, blur=0.5))
+    disturbed = 0
+    for _ in range(40):
+        told = source.make()
+        truth = told["clip"].latents
+        assert torch.equal(told["given"][:, :, :1], truth[:, :, :1])
+        assert torch.equal(truth, truth.round())
+        disturbed += not torch.equal(told["given"], truth[:, :, : 1 + CONTEXT])
+    assert disturbed / 40 == pytest.approx(0.5, abs=0.3)
+
+
+def test_batches_follow_from_the_random_state_whatever_came_before(folder: Path) -> None:
+    source = batches(folder, TaskMix())
+    for _ in range(3):
+        next(iter(source))
+    for seed in range(4):
+        torch.manual_seed(seed)
+        one = next(iter(source))
+        torch.manual_seed(seed)
+        two = next(iter(ClipBatches(folder, embed, batch=4, frames=FRAMES, context=CONTEXT)))
+        assert torch.equal(one["clip"].latents, two["clip"].latents)
+        assert torch.equal(one["given"], two["given"])
+        assert torch.equal(one["cond"].audio, two["cond"].audio)
+        assert torch.equal(one["cond"].text.tokens, two["cond"].text.tokens)
+        assert one["clip"].layout == two["clip"].layout
+
+
+def test_new_clips_are_taken_in_whenever_they_come(folder: Path, tmp_path: Path) -> None:
+    source = batches(folder, CONTINUE)
+    write_clip(folder, 10)
+    write_clip(folder, 4)
+    source.look()
+    torch.manual_seed(1)
+    grown = source.make()["clip"].latents
+    torch.manual_seed(1)
+    fresh = ClipBatches(folder, embed, batch=4, frames=FRAMES, context=CONTEXT, mix=CONTINUE)
+    assert torch.equal(grown, fresh.make()["clip"].latents)
+    assert set(source.texts) == {"", *(f"caption {name}" for name in (0, 1, 2, 4, 10))}
+
+
+def test_a_folder_without_clips_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no encoded clips"):
+        ClipBatches(tmp_path, embed)
