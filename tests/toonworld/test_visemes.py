@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - letters of the phonetic alphabet are meant
 """Tests of the mouth shapes of sounds."""
 
 from enliven.toonworld.visemes import CLOSED, SOUND_CLASSES, UNKNOWN, VISEMES, sound_class, viseme

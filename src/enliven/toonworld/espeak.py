@@ -47,7 +47,7 @@ class Espeak:
         self._process = subprocess.Popen([sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         answer = self._answer()
         if "error" in answer:
-            self._process.wait()
+            self.__exit__(None, None, None)
             raise MissingExtra(f"eSpeak NG cannot be used: {answer['error']}", hint=INSTALL)
         return self
 
@@ -68,7 +68,7 @@ class Espeak:
             raise ConfigError(answer["error"], hint="list voices with: espeak-ng --voices")
         sound = numpy.frombuffer(self._output.read(answer["bytes"]), dtype="int16").astype("float32") / 32768
         samples = soxr.resample(sound, answer["rate"], SPEECH_RATE)
-        phones = phones_of(answer["phones"], answer["rate"], len(sound))
+        phones = phones_of([(symbol, start) for symbol, start in answer["phones"]], answer["rate"], len(sound))
         return Speech(torch.from_numpy(samples), phones, text, voice)
 
     @property

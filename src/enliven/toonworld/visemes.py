@@ -42,7 +42,7 @@ VISEMES: dict[str, Viseme] = {
     "hɦʔħʕ": Viseme(0.35, 0.5, dominance=0.4),
     "jʝ": Viseme(0.25, 0.85, teeth=0.5, dominance=0.9),
     "ʲ": Viseme(0.2, 0.75, teeth=0.4, dominance=0.5),
-    "wɥʷ": Viseme(0.15, 0.08, 1.0, dominance=1.6),
+    "wʍɥʷ": Viseme(0.15, 0.08, 1.0, dominance=1.6),
     "iɪɨ": Viseme(0.3, 0.95, teeth=0.6),
     "eɘ": Viseme(0.48, 0.82, teeth=0.4, tongue=0.1),
     "ɛɜ": Viseme(0.62, 0.72, teeth=0.3, tongue=0.2),

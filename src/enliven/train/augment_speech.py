@@ -64,7 +64,7 @@ def disturb(samples: Float[Tensor, "n"], random: Random) -> Float[Tensor, "n"]:
     if random.random() < 0.5:
         spectrum = spectrum * torch.fft.rfft(_room(random, generator), size)
     spectrum = spectrum * _microphone(len(spectrum), generator)
-    spectrum = spectrum + level * 10 ** (-random.uniform(8, 50) / 20) * _hiss(len(spectrum), random, generator)
+    spectrum = spectrum + level * 10 ** (-random.uniform(10, 50) / 20) * _hiss(len(spectrum), random, generator)
     heard = torch.fft.irfft(spectrum, size)[: len(samples)]
     if random.random() < 0.25:
         music, share = _music(len(samples), random), 10 ** (-random.uniform(10, 30) / 20)
@@ -89,8 +89,8 @@ def _room(random: Random, generator: torch.Generator) -> Float[Tensor, "n"]:
 
 
 def _microphone(bins: int, generator: torch.Generator) -> Float[Tensor, "bins"]:
-    """A smooth random gain over frequency, 6 dB up or down on average."""
-    knots = torch.randn(1, 1, 12, generator=generator) * 6
+    """A smooth random gain over frequency, 5 dB up or down on average."""
+    knots = torch.randn(1, 1, 12, generator=generator) * 5
     decibels = functional.interpolate(knots, size=bins, mode="linear", align_corners=True)
     return 10 ** (decibels[0, 0] / 20)
 

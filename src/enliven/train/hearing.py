@@ -7,6 +7,7 @@ Training sees sound through exactly the preparation used later.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,12 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Wav2Vec2Config
 
+from enliven.errors import MediaError
 from enliven.models.audio import Wav2VecEncoder
 from enliven.models.mouth import MOUTH, MouthFromSpeech
 from enliven.models.sound import SAMPLE_RATE, prepare
 from enliven.toonworld.visemes import sound_class
-from enliven.toonworld.voice import Phone, Speech, mouth_track
+from enliven.toonworld.voice import Phone, Speech, mouth_track, read_speech
 from enliven.train.augment_speech import disturb, excerpt
+from enliven.train.trainer import TrainConfig, Trainer
 
 FPS = 25.0
 IMPORTANCE = torch.tensor([3.0, 1.0, 1.5, 1.0, 1.0])  # of the mouth parameters, for the eye
@@ -59,16 +62,16 @@ def toon_config() -> Wav2Vec2Config:
 class HearingObjective:
     """Squared error of the mouth, cross entropy of sound and voice, in every layer; later layers count more."""
 
-    def __init__(self, encoder: Wav2VecEncoder, reader: MouthFromSpeech) -> None:
-        self.encoder, self.reader = encoder.eval(), reader  # there is no dropout to switch on
-        self.networks: Mapping[str, nn.Module] = {"encoder": encoder.network, "reader": reader}
+    def __init__(self, encoder: Wav2VecEncoder, heads: MouthFromSpeech) -> None:
+        self.encoder, self.heads = encoder.eval(), heads  # there is no dropout to switch on
+        self.networks: Mapping[str, nn.Module] = {"encoder": encoder.network, "heads": heads}
         self.weights = torch.linspace(0.4, 1, encoder.layers)
 
     def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:  # noqa: ARG002
         """``batch``: prepared ``samples`` [b n], ``mouth`` [b f 5], ``sound`` [b f] with -1 for unknown."""
         samples, target, label = batch["samples"], batch["mouth"], batch["sound"]
         piece = next(self.encoder.pieces(label.shape[1], samples.shape[1]))
-        mouth, sound, voice = self.reader(self.encoder(samples, piece.positions))
+        mouth, sound, voice = self.heads(self.encoder(samples, piece.positions))
         weights = self.weights / self.weights.sum()
         error = ((mouth - target[:, :, None]).square() * IMPORTANCE).mean(dim=(0, 1, 3))
         several = label[:, :, None].expand(sound.shape[:3])
@@ -137,3 +140,35 @@ def sounds(phones: Sequence[Phone], frames: int) -> Tensor:
         first, stop = (min(frames, max(0, math.ceil(edge * FPS - 0.5))) for edge in (phone.start, phone.end))
         labels[first:stop] = sound_class(phone.symbol)
     return labels
+
+
+def train_hearing(config: TrainConfig, corpus: Path, output: Path) -> None:
+    """Train on the speech in ``corpus`` (``python -m enliven.toonworld.espeak``), continuing where a run stopped.
+
+    Writes ``audio_encoder`` and ``audio_mouth`` into ``output``. MediaError when ``corpus`` holds no speech.
+    """
+    speeches = [read_speech(path.with_suffix(".flac")) for path in sorted(corpus.glob("*.json"))]
+    if not speeches:
+        raise MediaError(f"no speech in {corpus}", hint="build it with: python -m enliven.toonworld.espeak FOLDER")
+    torch.manual_seed(config.seed)
+    encoder = Wav2VecEncoder(toon_config(), FPS)
+    listen_like_a_filter_bank(encoder.network)
+    objective = HearingObjective(encoder, MouthFromSpeech(encoder.layers, encoder.channels))
+    trainer = Trainer(config, objective, hearing_batches(speeches, seed=config.seed))
+    trainer.fit()
+    encoder.network.load_state_dict(trainer.averaged("encoder"))
+    objective.heads.load_state_dict(trainer.averaged("heads"))
+    output.mkdir(parents=True, exist_ok=True)
+    encoder.save(output / "audio_encoder.safetensors")
+    objective.heads.save(output / "audio_mouth.safetensors")
+
+
+def correlation(encoder: Wav2VecEncoder, heads: MouthFromSpeech, speeches: Sequence[Speech]) -> dict[str, float]:
+    """How well each mouth parameter is heard: its correlation with the truth over all frames of ``speeches``."""
+    heard, true = [], []
+    for speech in speeches:
+        mouth = heads.mouth(encoder.encode(speech.samples).features)
+        heard.append(torch.stack([getattr(mouth, name) for name in MOUTH]))
+        true.append(targets(speech.phones, heard[-1].shape[1]).T)
+    pairs = torch.stack([torch.cat(heard, dim=1), torch.cat(true, dim=1)], dim=1)
+    return {name: float(torch.corrcoef(pair)[0, 1]) for name, pair in zip(MOUTH, pairs, strict=True)}

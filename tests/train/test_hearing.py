@@ -1,0 +1,82 @@
+"""Tests of the training of the toon audio encoder."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from enliven.errors import MediaError
+from enliven.models.audio import Wav2VecEncoder
+from enliven.models.mouth import MOUTH, MouthFromSpeech
+from enliven.toonworld.visemes import sound_class
+from enliven.toonworld.voice import Phone, load_speech, write_speech
+from enliven.train.hearing import (
+    HearingObjective,
+    correlation,
+    hearing_batches,
+    hearing_row,
+    listen_like_a_filter_bank,
+    sounds,
+    toon_config,
+    train_hearing,
+)
+from enliven.train.trainer import TrainConfig
+
+
+def test_sounds_are_those_in_the_middle_of_a_frame() -> None:
+    phones = (Phone("", 0.0, 0.05), Phone("a", 0.05, 0.1), Phone("ʘ", 0.1, 0.2))
+    assert sounds(phones, 5).tolist() == [0, sound_class("a"), -1, -1, -1]
+    assert sounds((Phone("a", -1.0, 9.0),), 2).tolist() == [sound_class("a")] * 2
+
+
+def test_rows_hold_a_mouth_for_every_frame_of_sound() -> None:
+    row = hearing_row(load_speech("lips"), 2.4, Random(3))
+    assert row["samples"].shape == (38_400,)
+    assert row["mouth"].shape == (60, 5)
+    assert row["sound"].shape == (60,)
+    assert row["mouth"].min() >= 0
+
+
+def test_the_filter_bank_hears_pitch_and_stays() -> None:
+    encoder = Wav2VecEncoder(toon_config(), 25.0)
+    listen_like_a_filter_bank(encoder.network)
+    layer = encoder.network.get_submodule("feature_extractor.conv_layers.0")
+    time = torch.arange(16_000) / 16_000
+    low, high = (
+        layer.conv(torch.sin(2 * torch.pi * pitch * time)[None, None]).std(dim=2)[0, :32].argmax()
+        for pitch in (300, 2500)
+    )
+    assert low < 10
+    assert high > 20
+    assert not any(parameter.requires_grad for parameter in layer.parameters())
+
+
+def test_a_run_trains_what_is_later_loaded(tmp_path: Path) -> None:
+    for name in ("question", "numbers"):
+        write_speech(load_speech(name), tmp_path / "corpus" / f"{name}.flac")
+    settings = TrainConfig(tmp_path / "run", steps=2, dtype="float32", muon="")
+    train_hearing(settings, tmp_path / "corpus", tmp_path / "out")
+    encoder = Wav2VecEncoder.load(tmp_path / "out" / "audio_encoder.safetensors")
+    heads = MouthFromSpeech.load(tmp_path / "out" / "audio_mouth.safetensors")
+    assert set(correlation(encoder, heads, [load_speech("question")])) == set(MOUTH)
+    with pytest.raises(MediaError, match="no speech in"):
+        train_hearing(settings, tmp_path / "empty", tmp_path / "out")
+
+
+def test_a_few_steps_lower_the_loss() -> None:
+    torch.manual_seed(0)
+    encoder = Wav2VecEncoder(toon_config(), 25.0)
+    listen_like_a_filter_bank(encoder.network)
+    objective = HearingObjective(encoder, MouthFromSpeech(encoder.layers, encoder.channels))
+    batch = next(hearing_batches([load_speech("question")], seconds=6.0))
+    parameters = [p for net in objective.networks.values() for p in net.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=2e-3)
+    losses = []
+    for step in range(12):
+        total = torch.stack(list(objective.losses(batch, step).values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        losses.append(total.item())
+    assert losses[-1] < 0.7 * losses[0]
