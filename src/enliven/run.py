@@ -75,7 +75,8 @@ def start(
         raise storage_error(folder, error) from error
     request = _absolute(request)
     with _alone(folder):
-        encoded, target = _encode(pipeline, request, on_progress), check_target(output or folder / VIDEO)
+        target = check_target(output or folder / VIDEO)
+        encoded = _encode(pipeline, request, on_progress)
         record = _record(pipeline, request, target, encoded)
         _write(folder / RECORD, asdict(record))
         return _work(pipeline, record, folder, encoded, on_progress)
@@ -233,7 +234,11 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Nobody else works in the folder meanwhile; the lock goes with the process."""
-    with (folder / ".lock").open("w") as file:
+    try:
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -247,8 +252,11 @@ def _journal(path: Path, on_progress: OnProgress) -> Iterator[OnProgress]:
     with path.open("a", encoding="utf-8") as file:
 
         def tell(progress: Progress) -> None:
-            file.write(json.dumps({"time": round(time.time(), 3), **asdict(progress)}) + "\n")
-            file.flush()
+            try:
+                file.write(json.dumps({"time": round(time.time(), 3), **asdict(progress)}) + "\n")
+                file.flush()
+            except OSError as error:
+                raise storage_error(path, error) from error
             on_progress(progress)
 
         yield tell
