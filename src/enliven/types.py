@@ -153,6 +153,7 @@ class Audio:
 
     @property
     def seconds(self) -> float:
+        """How long it sounds."""
         return self.samples.shape[-1] / self.rate
 
 
@@ -166,6 +167,7 @@ class Video:
 
     @property
     def seconds(self) -> float:
+        """How long it lasts."""
         return self.frames.shape[0] / self.fps
 
 
@@ -179,11 +181,12 @@ class Progress:
 
     @property
     def fraction(self) -> float:
+        """The share done, in 0..1; not a number when there is nothing to do."""
         return self.done / self.total if self.total else math.nan
 
 
 OnProgress = Callable[[Progress], None]
 
 
-def ignore_progress(progress: Progress) -> None:  # noqa: ARG001
+def ignore_progress(progress: Progress) -> None:
     """The default listener: hears and does nothing."""

@@ -1,26 +1,30 @@
 """``enliven train``: the toon model by a recipe."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from enliven import config
-from enliven.commands.progress import listener
+from cyclopts import Parameter
 
 
-def train(recipe: Path, *, stage: Sequence[str] = (), set: Sequence[str] = ()) -> None:
-    """Train the toon model by RECIPE, or only some of its stages; a stopped stage goes on where it was.
+def train(
+    recipe: Path,
+    /,
+    *,
+    stages: Annotated[tuple[str, ...], Parameter("--stage", show_default=False)] = (),
+    settings: Annotated[tuple[str, ...], Parameter("--set", show_default=False)] = (),
+) -> None:
+    """Train the toon model by a recipe, or only some of its stages; a stopped stage goes on where it was.
 
-    Parameters
-    ----------
-    recipe
-        A TOML file such as examples/toon.toml.
-    stage
-        A stage to run: speech, hearing, reading, drawing, autoencoder, encoding, backbone. May be given several times.
-    set
-        Change a setting of the recipe: backbone.minutes=10.
+    Args:
+        recipe: A TOML file such as examples/toon.toml.
+        stages: A stage to run: speech, hearing, reading, drawing, autoencoder, encoding, backbone. Repeat for several.
+        settings: NAME=VALUE for anything in the recipe, for example backbone.minutes=10.
 
     """
+    from enliven import config
+    from enliven.commands.progress import listener
     from enliven.train.toon import ToonRecipe, train_toon
 
-    with listener() as show:
-        train_toon(config.parse(ToonRecipe, config.override(config.read(recipe), set)), stage, show)
+    whole = config.parse(ToonRecipe, config.override(config.read(recipe), settings))
+    with listener() as tell:
+        train_toon(whole, stages, tell)
