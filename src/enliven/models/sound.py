@@ -87,7 +87,7 @@ def standardise(samples: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
     pieces = list(_pieces(len(samples)))
     mean = sum(samples[piece].double().sum().item() for piece in pieces) / len(samples)
     variance = sum((samples[piece].double() - mean).square().sum().item() for piece in pieces) / len(samples)
-    return (samples - mean) / math.sqrt(variance + 1e-7)
+    return samples.sub(mean).div_(math.sqrt(variance + 1e-7))
 
 
 def _pieces(samples: int) -> Iterator[slice]:
