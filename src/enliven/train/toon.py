@@ -7,6 +7,7 @@ Every stage keeps its data and checkpoints in the folder of the recipe and goes 
 """
 
 import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,6 +92,7 @@ def _hearing(recipe: ToonRecipe, on_progress: OnProgress) -> None:
     config = replace(_config(recipe, recipe.hearing, "hearing"), muon="", dtype="float32", decay=0.5, ema=0.995)
     train_hearing(config, recipe.folder / "speech", recipe.folder)
     save_network(Wav2VecEncoder.load(recipe.folder / "audio_encoder.safetensors"), recipe.weights / "audio")
+    shutil.copy(recipe.folder / "audio_mouth.safetensors", recipe.weights)
     on_progress(Progress("", 1, 1))
 
 
