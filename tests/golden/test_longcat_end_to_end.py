@@ -89,7 +89,8 @@ def made(
     case: Case, recorded: Golden, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, clips: int = 1
 ) -> list[Tensor]:
     """The latents of each clip that our pipeline makes of a case."""
-    backbone = LongCat(LongCatParams.from_config(recorded.config)).eval()
+    kind = "LongCatAvatar" if "audio_window" in recorded.config else "LongCat"
+    backbone = LongCat(LongCatParams.from_config(recorded.config | {"_class_name": kind})).eval()
     backbone.load_state_dict(recorded.state_dict)
     spare, image, context = tiny_networks(), normalised(case, "z_image"), normalised(case, "z_cond")
     networks = Networks(backbone, GivenLatents(context), spare.audio, spare.text)
