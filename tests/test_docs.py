@@ -1,5 +1,7 @@
 """What the documents say is true: links lead somewhere, trees match, commands parse."""
 
+import importlib
+import operator
 import re
 import shlex
 from pathlib import Path
@@ -56,3 +58,17 @@ def test_the_tree_in_the_readme_is_the_tree() -> None:
 def test_decisions_are_numbered_without_gaps() -> None:
     numbers = [int(page.name[:4]) for page in sorted((ROOT / "docs" / "adr").glob("*.md"))]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_functions_and_tests_named_in_the_documents_exist() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    functions, tests = (
+        set(re.findall(r"`(enliven[\w.]+):([\w.]+)`", text)),
+        set(re.findall(r"`(tests/\S+)::(\w+)`", text)),
+    )
+    assert len(functions) > 5
+    assert len(tests) > 5
+    for module, name in functions:
+        assert operator.attrgetter(name)(importlib.import_module(module)), f"{module}:{name}"
+    for file, name in tests:
+        assert f"def {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
