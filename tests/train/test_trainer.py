@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
+from enliven.systems.longcat import ReferenceSkip
 from enliven.train.autoencoder import DecoderObjective, crop_batches
-from enliven.train.trainer import Objective, TrainConfig, Trainer
-from enliven.types import Progress
+from enliven.train.trainer import Objective, TrainConfig, Trainer, on_device
+from enliven.types import LatentClip, Progress
 
 TINY = ToonAutoencoderParams(channels=2, inner_width=4, outer_width=4, blocks=(1, 1))
 
@@ -180,3 +181,12 @@ def test_a_run_ends_after_its_minutes(tmp_path: Path) -> None:
 
 def test_contract() -> None:
     assert isinstance(Line(), Objective)
+
+
+def test_batches_move_to_the_device_as_a_whole() -> None:
+    clip = LatentClip(torch.zeros(1, 2, 1, 4, 4), ReferenceSkip(0, 0)(frames=1, context=0, reference=False))
+    moved = on_device({"clip": clip, "pair": (torch.zeros(1), "name")}, "meta")
+    assert moved["clip"].latents.is_meta
+    assert moved["clip"].layout == clip.layout
+    assert moved["pair"][0].is_meta
+    assert moved["pair"][1] == "name"

@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -110,7 +110,7 @@ class Trainer:
         """One forward, backward and update; FloatingPointError before any change when a number is not finite."""
         config = self.config
         with torch.autocast(config.device, torch.bfloat16, enabled=config.dtype == "bfloat16"):
-            losses = self.objective.losses(batch, self.step)
+            losses = self.objective.losses(on_device(batch, config.device), self.step)
         total = torch.stack([value.float() for value in losses.values()]).sum()
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
@@ -180,6 +180,19 @@ class Trainer:
         row = {"step": self.step, "seconds": round(self.seconds, 1)} | {k: round(v, 5) for k, v in means.items()}
         with (self.config.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def on_device(value: Any, device: str) -> Any:
+    """``value`` with every tensor in it, also inside mappings, tuples and dataclasses, on ``device``."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {key: on_device(each, device) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return tuple(on_device(each, device) for each in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: on_device(getattr(value, f.name), device) for f in fields(value)})
+    return value
 
 
 def _optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
