@@ -1,7 +1,7 @@
 """Noise levels and the Euler steps between them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
@@ -38,7 +38,7 @@ class LinearSchedule:
 class AnchorSchedule:
     """Levels picked evenly from the ``anchors`` a few-step model was distilled at, bent by ``shift``."""
 
-    anchors: tuple[float, ...]
+    anchors: tuple[float, ...] = field(repr=False)
     shift: float
 
     def __call__(self, steps: int) -> list[float]:
