@@ -36,13 +36,13 @@ class Killed(BaseException):
 def test_a_kill_at_any_moment_leaves_the_old_or_the_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
-    """Two saves in a row die at the same place; then a third succeeds."""
+    """Two saves in a row die, the second one step sooner; then a third succeeds."""
     folder = tmp_path / "run"
     save(folder, 1.0)
-    for value in (2.0, 3.0):
+    for value, steps in ((2.0, survived), (3.0, max(0, survived - 1))):
         before = saved(folder)
         with monkeypatch.context() as patch:
-            left = [survived]
+            left = [steps]
 
             def mortal(name: str, owner: object, patch: pytest.MonkeyPatch = patch, left: list[int] = left) -> None:
                 do = getattr(owner, name)
