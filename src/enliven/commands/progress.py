@@ -50,6 +50,7 @@ class PlainLines:
         self.console = console
         self.stage = ""
         self.began = self.told = 0.0
+        self.before = 0
 
     def __enter__(self) -> "PlainLines":
         return self
@@ -62,11 +63,13 @@ class PlainLines:
         now = time.monotonic()
         if progress.stage != self.stage:
             self.stage, self.began, self.told = progress.stage, now, -SECONDS_BETWEEN_LINES
+            self.before = progress.done
         if progress.done < progress.total and now - self.told < SECONDS_BETWEEN_LINES:
             return
         self.told = now
         line = f"{progress.stage}: {progress.done}/{progress.total}"
-        left = (now - self.began) / progress.done * (progress.total - progress.done) if progress.done else 0.0
+        done = progress.done - self.before
+        left = (now - self.began) / done * (progress.total - progress.done) if done else 0.0
         self.console.print(f"{line}, about {clock(left)} left" if left else line, highlight=False, soft_wrap=True)
 
 

@@ -85,7 +85,7 @@ def clip(
 def dataset(*, output: Output = Path("clips"), count: int = 100, seed: int = 0, frames: int = 81) -> None:
     """Draw many clips for training: frames, sound and truth, one safetensors file each.
 
-    One clip in eight is silent. Clips that are there already are kept, so a stopped run goes on where it was.
+    Some are silent. Clips that are there already are kept, so a stopped run goes on where it was.
 
     Args:
         output: The folder to fill.
@@ -96,20 +96,14 @@ def dataset(*, output: Output = Path("clips"), count: int = 100, seed: int = 0, 
     """
     from enliven.commands.console import make_folder, say
     from enliven.commands.progress import listener
-    from enliven.data.clips import make_clip, save_clip
-    from enliven.types import Progress
+    from enliven.data.clips import render_clips
+    from enliven.toonworld.voice import SHIPPED
 
     if count < 1 or frames < 1:
         raise ConfigError(f"{count} clips of {frames} frames are none", hint="give at least 1 of both")
-    folder = make_folder(output)
     with listener() as tell:
-        for done, number in enumerate(range(seed, seed + count)):
-            tell(Progress("drawing clips", done, count))
-            path = folder / f"clip-{number:06}.safetensors"
-            if not path.exists():
-                spoken = None if number % 8 == 7 else find_speech(None, number)
-                save_clip(make_clip(number, spoken, frames=frames), path)
-        tell(Progress("drawing clips", count, count))
+        spoken = sorted(SHIPPED.glob("*.flac"))
+        render_clips(make_folder(output), spoken, range(seed, seed + count), frames=frames, on_progress=tell)
     say(f"{output}: {count} clips of {frames} frames")
 
 
