@@ -4,7 +4,7 @@ import json
 import random
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from cyclopts import Parameter
 
@@ -130,7 +130,7 @@ def judge(video: Path, /, *, portrait: Path | None = None, output: Output | None
     if path:
         with replacing(path) as part:
             part.write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
-    say(*(f"{name:22}{value:.3f}" for name, value in verdict["summary"].items()))
+    say(*(f"{name:22}{value:.3f}" for name, value in cast(dict[str, float], verdict["summary"]).items()))
 
 
 def find_speech(name: str | None, seed: int) -> "Speech | None":

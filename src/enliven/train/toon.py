@@ -21,7 +21,7 @@ from enliven.models.audio import Wav2VecEncoder
 from enliven.models.longcat import LongCat
 from enliven.models.networks import load_network, save_network
 from enliven.models.text import TextEncoder
-from enliven.models.vae import ToonAutoencoder
+from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
 from enliven.systems import find_model
 from enliven.toonworld import espeak
 from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batches
@@ -121,7 +121,10 @@ def _autoencoder(recipe: ToonRecipe, on_progress: OnProgress) -> None:
     if recipe.warm_start:
         network: ToonAutoencoder = load_network(folder).requires_grad_(requires_grad=True)
     else:
-        network = ToonAutoencoder(find_model(recipe.model).params.autoencoder)
+        params = find_model(recipe.model).params.autoencoder
+        if not isinstance(params, ToonAutoencoderParams):
+            raise RequestError(f"{recipe.model} has no toon autoencoder to train", hint="name a toon model")
+        network = ToonAutoencoder(params)
         begin_linear(network, videos[:300])
     config = replace(_config(recipe, recipe.autoencoder, "autoencoder"), muon=r"(conv[12]|past)\.weight", decay=0.5)
     batches = crop_batches(videos, batch=recipe.autoencoder.batch, frames=9, side=64)
