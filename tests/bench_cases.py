@@ -16,6 +16,6 @@ def case(seconds: float = 1.0, seed: int = 9_000_001, name: str = "babble") -> C
         time += 0.08 + lasts
     samples = torch.zeros(round(seconds * SPEECH_RATE))
     for phone in phones[1::2]:
-        first, stop = round(phone.start * SPEECH_RATE), round(phone.end * SPEECH_RATE)
+        first, stop = (min(len(samples), round(edge * SPEECH_RATE)) for edge in (phone.start, phone.end))
         samples[first:stop] = 0.3 * torch.sin(torch.arange(stop - first) / 12)
     return Case(name, seed, Speech(samples, tuple(phones), "", "test"), round(seconds * FPS))

@@ -1,6 +1,7 @@
 """The command line: which commands there are, and how an error becomes one sentence and an exit code."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -37,6 +38,7 @@ app.command(toon)
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other on a busy laptop
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.exit(run(sys.argv[1:]))
 

