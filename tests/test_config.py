@@ -52,6 +52,12 @@ def test_what_does_not_fit_is_refused_by_its_path(values: dict[str, object], pat
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_numbers_without_a_size_are_refused(number: str) -> None:
+    with pytest.raises(ConfigError, match=r"guidance\.audio is not a finite number"):
+        config.parse(Order, config.override({"audio": []}, [f"guidance.audio={number}"]))
+
+
 def test_every_fault_is_told_at_once() -> None:
     with pytest.raises(ConfigError, match=r"promt.*steps|steps.*promt"):
         config.parse(Order, {"audio": [], "promt": "hi", "steps": "many"})

@@ -55,7 +55,7 @@ def test_sizes() -> None:
     assert caught.value.hint == "use 48"
 
 
-def test_no_steps_are_refused_by_the_schedule() -> None:
-    spec = GenerateRequest(seconds=1.0, steps=0).apply(tiny_spec())
-    with pytest.raises(ConfigError, match="0 denoising steps"):
-        spec.schedule(spec.steps)
+@pytest.mark.parametrize("steps", [0, 500])
+def test_steps_that_no_schedule_takes_are_refused_before_any_work(steps: int) -> None:
+    with pytest.raises(ConfigError, match=f"{steps} (denoising )?steps"):
+        GenerateRequest(seconds=1.0, steps=steps).apply(tiny_spec())

@@ -5,8 +5,9 @@ The check is strict: an unknown name, a wrong type or a wrong choice is refused 
 
 import difflib
 import json
+import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -27,6 +28,8 @@ def parse(kind: type[T], values: Mapping[str, Any]) -> T:
         ConfigError: with every fault found, each named by its path.
 
     """
+    for path in _not_finite(values):
+        raise ConfigError(f"{path} is not a finite number", hint="give a number")
     try:
         return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True, extra="forbid")
     except ValidationError as error:
@@ -76,6 +79,15 @@ def closest(name: str, known: Iterable[str]) -> str:
     """A "did you mean" sentence for a name that is not among ``known``; empty when none is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {near[0]!r}?" if near else ""
+
+
+def _not_finite(values: Any, path: str = "") -> Iterator[str]:
+    """Where infinities and not-a-numbers are; TOML knows both and no setting wants them."""
+    if isinstance(values, float) and not math.isfinite(values):
+        yield path
+    elif isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from _not_finite(value, f"{path}.{name}".lstrip("."))
 
 
 def _value(text: str) -> Any:

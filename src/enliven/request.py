@@ -57,14 +57,20 @@ class GenerateRequest:
             )
 
     def apply(self, spec: ModelSpec) -> ModelSpec:
-        """The model with its strategies as asked for. Raises RequestError for what it does not have."""
-        return replace(
+        """The model with its strategies as asked for.
+
+        Raises RequestError for what it does not have, and ConfigError for a number of steps it cannot take.
+        """
+        wanted = replace(
             spec,
             arrange=adjusted(spec.arrange, {"position": self.reference_index, "radius": self.skip_radius}),
             guidance=adjusted(spec.guidance, {"text": self.guidance.text, "audio": self.guidance.audio}),
             steps=spec.steps if self.steps is None else self.steps,
             negative_prompt=spec.negative_prompt if self.negative_prompt is None else self.negative_prompt,
         )
+        for schedule in (wanted.schedule, wanted.continuation_schedule or wanted.schedule):
+            schedule(wanted.steps)  # asked now, so that what it refuses is refused before any work
+        return wanted
 
     def size(self, spec: ModelSpec, picture: Image.Image | None) -> tuple[int, int]:
         """Height and width of a video that starts from ``picture``; RequestError for sides of unfilled patches."""

@@ -99,6 +99,8 @@ def test_a_dry_run_plans_and_writes_nothing(here: Path, capsys: pytest.CaptureFi
         (["--model", "tiny", "--portrait", "speech.wav", "--seconds", "1"], "speech.wav"),
         (["--model", "tiny", "--seconds", "-3"], "-3"),
         (["--model", "tiny", "--seconds", "1", "--steps", "0"], "0 denoising steps"),
+        (["--model", "tiny", "--seconds", "1", "--steps", "500"], "500 steps"),
+        (["--model", "tiny", "--seconds", "1", "--audio-guidance", "nan"], "guidance.audio"),
         (["--model", "tiny", "--seconds", "1", "--size", "30x32"], "30"),
         (["--model", "tiny", "--seconds", "1", "--set", "sed=4"], "did you mean 'seed'"),
         (["--model", "tiny", "--seconds", "1", "-o", "talk.avi"], "talk.mp4"),

@@ -85,8 +85,10 @@ def resume(folder: Path, /) -> None:
 def load(model: str, tell: "OnProgress") -> "AvatarPipeline":
     """The model called ``model``, telling that it is being loaded. Raises RequestError, WeightsError."""
     from enliven.pipeline import AvatarPipeline
+    from enliven.systems import find_model
     from enliven.types import Progress
 
+    find_model(model)
     tell(Progress(f"loading {model}", 0, 1))
     pipeline = AvatarPipeline.load(model)
     tell(Progress(f"loading {model}", 1, 1))
