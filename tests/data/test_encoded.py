@@ -45,6 +45,12 @@ def test_silence_is_heard_as_silence_and_not_as_nothing(networks: Networks) -> N
     assert not torch.equal(told.audio, encoded(networks, silent=False).audio)
 
 
+def test_two_silences_do_not_sound_alike(networks: Networks) -> None:
+    clip = make_clip(3, None, frames=FRAMES, size=(16, 16))
+    one, other = (encode_clip(clip, networks.autoencoder, networks.audio, seed=seed).audio for seed in (0, 1))
+    assert not torch.equal(one, other)
+
+
 def test_the_disk_gives_back_what_it_took(networks: Networks, tmp_path: Path) -> None:
     told = encoded(networks, silent=False)
     save_encoded(told, tmp_path / "one.safetensors")

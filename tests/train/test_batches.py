@@ -15,7 +15,7 @@ from enliven.types import Role, Text
 
 LATENTS, CHOSEN = 9, (0, 7, 13, 20, 26, 32)
 FRAMES, CONTEXT = 5, 2
-EXACT = {"null_audio": 0.0, "null_text": 0.0, "blur": 0.0}
+EXACT = {"null_audio": 0.0, "null_text": 0.0, "null_both": 0.0, "blur": 0.0}
 CONTINUE = TaskMix(text=0, image=0, **EXACT)
 
 
@@ -126,17 +126,17 @@ def test_tasks_come_as_often_as_said(folder: Path) -> None:
 
 
 def test_null_audio_is_nothing_and_quiet_clips_are_not(folder: Path) -> None:
-    audio = batches(folder, TaskMix(null_audio=0.5), batch=64).make()["cond"].audio
+    audio = batches(folder, TaskMix(null_audio=0.5, null_both=0), batch=64).make()["cond"].audio
     loudest = audio.flatten(1).abs().amax(dim=1)
     null, quiet = loudest == 0, (loudest > 0) & (loudest < 1)
     assert 15 < null.sum() < 49
     assert quiet.any()
     assert (audio[~null] != 0).all()
-    assert (batches(folder, TaskMix(null_audio=0.0), batch=64).make()["cond"].audio != 0).all()
+    assert (batches(folder, TaskMix(null_audio=0.0, null_both=0), batch=64).make()["cond"].audio != 0).all()
 
 
 def test_dropped_text_is_the_null_text_with_its_mask(folder: Path) -> None:
-    told = batches(folder, TaskMix(null_audio=0, null_text=0.5), batch=64).make()
+    told = batches(folder, TaskMix(null_audio=0, null_text=0.5, null_both=0), batch=64).make()
     text, null = told["cond"].text, told["cond"].null_text
     dropped = (text.tokens == null.tokens).flatten(1).all(dim=1)
     assert 15 < dropped.sum() < 49
@@ -190,3 +190,12 @@ def test_new_clips_are_taken_in_whenever_they_come(folder: Path, tmp_path: Path)
 def test_a_folder_without_clips_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no encoded clips"):
         ClipBatches(tmp_path, embed)
+
+
+def test_at_most_one_kind_of_dropping_holds_and_each_as_often_as_asked(folder: Path) -> None:
+    torch.manual_seed(0)
+    told = batches(folder, TaskMix(null_audio=0.2, null_text=0.3, null_both=0.4), batch=2000).make()["cond"]
+    deaf = (told.audio == 0).flatten(1).all(dim=1)
+    mute = (told.text.tokens == told.null_text.tokens).flatten(1).all(dim=1)
+    for found, expected in ((deaf & ~mute, 0.2), (mute & ~deaf, 0.3), (deaf & mute, 0.4)):
+        assert abs(found.float().mean() - expected) < 0.05

@@ -4,7 +4,7 @@ import json
 import random
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -108,12 +108,12 @@ def dataset(*, output: Output = Path("clips"), count: int = 100, seed: int = 0, 
 
 
 def judge(video: Path, /, *, portrait: Path | None = None, output: Output | None = None) -> None:
-    """Score a video of a drawn character: mouth, movement, clean drawing and, with a portrait, identity.
+    """Score a video of a drawn character, as JSON: mouth, movement, clean drawing and, with a portrait, identity.
 
     Args:
         video: The video to look at.
         portrait: The picture of who it should be.
-        output: A JSON file for the readings of every frame. Default: show the summary only.
+        output: A JSON file for the readings of every frame. The summary is shown in any case.
 
     """
     from enliven.commands.console import say, target
@@ -130,7 +130,7 @@ def judge(video: Path, /, *, portrait: Path | None = None, output: Output | None
     if path:
         with replacing(path) as part:
             part.write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
-    say(*(f"{name:22}{value:.3f}" for name, value in cast(dict[str, float], verdict["summary"]).items()))
+    say(json.dumps(verdict["summary"], indent=1))
 
 
 def find_speech(name: str | None, seed: int) -> "Speech | None":

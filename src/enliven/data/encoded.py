@@ -30,12 +30,15 @@ class EncodedClip:
 
 
 @torch.no_grad()
-def encode_clip(clip: ToonClip, vae: VideoAutoencoder, hearing: Wav2VecEncoder) -> EncodedClip:
-    """Encode a drawn clip; silence is encoded as silence (LongCat Eq. 4), never as null audio."""
+def encode_clip(clip: ToonClip, vae: VideoAutoencoder, hearing: Wav2VecEncoder, *, seed: int = 0) -> EncodedClip:
+    """Encode a drawn clip; silence is encoded as silence (LongCat Eq. 4), never as null audio.
+
+    The noise floor under the sound is drawn from ``seed``: give each clip its own, or all silence sounds alike.
+    """
     video = (clip.frames.float() / 127.5 - 1).transpose(0, 1)[None]
     chosen = torch.linspace(0, video.shape[2] - 1, REFERENCES).round().long()
     pictures = video[0, :, chosen].transpose(0, 1)[:, :, None]
-    features = hearing.encode(clip.samples).features[: video.shape[2]]
+    features = hearing.encode(clip.samples, seed=seed).features[: video.shape[2]]
     mouth = [clip.state.mouth_open, clip.state.mouth_width, clip.state.mouth_round, clip.state.teeth, clip.state.tongue]
     return EncodedClip(
         vae.encode(video)[0],

@@ -26,14 +26,16 @@ FPS = 25
 class TaskMix:
     """How often each task is trained, and how often conditions are dropped or disturbed.
 
+    Of ``null_audio``, ``null_text`` and ``null_both`` at most one holds for a sample; guidance runs all three.
     ``blur`` is the highest noise level put on context latents, whose level is still given as 0: at inference they
     are the model's own and never perfect.
     """
 
     text: float = 0.1
     image: float = 0.35
-    null_audio: float = 0.1
-    null_text: float = 0.1
+    null_audio: float = 0.05
+    null_text: float = 0.05
+    null_both: float = 0.08
     skip: float = 0.3
     blur: float = 0.15
 
@@ -118,17 +120,17 @@ class ClipBatches:
     def _conditioning(self, clips: Sequence[EncodedClip], start: int) -> Conditioning:
         heard = range(4 * start, 4 * (start + self.frames) - 3)
         audio = torch.stack([SpeechFeatures(clip.audio, FPS).windows(heard)[None] for clip in clips])
-        audio = torch.where(self._dropped(self.mix.null_audio, 6), 0.0, audio)
+        draw, both = torch.rand(self.batch), self.mix.null_both
+        deaf = draw < both + self.mix.null_audio
+        mute = (draw < both) | ((draw >= both + self.mix.null_audio) & (draw < self._dropped))
+        audio[deaf] = 0
         null = self.texts[""]
-        texts = [null if drop else self.texts[c.caption] for c, drop in zip(clips, self._drops(), strict=True)]
+        texts = [null if drop else self.texts[clip.caption] for clip, drop in zip(clips, mute.tolist(), strict=True)]
         return Conditioning(_stack(texts), _stack([null] * len(clips)), audio)
 
-    def _drops(self) -> list[bool]:
-        return self._dropped(self.mix.null_text, 1).tolist()
-
-    def _dropped(self, probability: float, dims: int) -> Tensor:
-        drops = torch.rand(self.batch) < probability
-        return drops.view(-1, *[1] * (dims - 1))
+    @property
+    def _dropped(self) -> float:
+        return self.mix.null_both + self.mix.null_audio + self.mix.null_text
 
 
 def _uniform() -> float:

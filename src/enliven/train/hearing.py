@@ -72,8 +72,8 @@ class HearingObjective:
         samples, target, label = batch["samples"], batch["mouth"], batch["sound"]
         piece = next(self.encoder.pieces(label.shape[1], samples.shape[1]))
         mouth, sound, voice = self.heads(self.encoder(samples, piece.positions))
-        weights = self.weights / self.weights.sum()
-        error = ((mouth - target[:, :, None]).square() * IMPORTANCE).mean(dim=(0, 1, 3))
+        weights = (self.weights / self.weights.sum()).to(target.device)
+        error = ((mouth - target[:, :, None]).square() * IMPORTANCE.to(target.device)).mean(dim=(0, 1, 3))
         several = label[:, :, None].expand(sound.shape[:3])
         entropy = functional.cross_entropy(sound.movedim(-1, 1), several, ignore_index=-1, reduction="none")
         speaking = functional.binary_cross_entropy_with_logits(voice, (several != 0).float(), reduction="none")
@@ -104,10 +104,10 @@ def listen_like_a_filter_bank(network: nn.Module) -> None:
         convolution.bias.normal_(0, 0.7)
 
 
-def hearing_batches(speeches: Sequence[Speech], *, seconds: float = 48.0, seed: int = 0) -> Iterator[dict[str, Tensor]]:
+def hearing_batches(speeches: Sequence[Speech], *, seconds: float = 48.0) -> Iterator[dict[str, Tensor]]:
     """Batches of ``seconds`` of disturbed speech in all, cut to one random length; without end."""
-    random = Random(seed)
     while True:
+        random = Random(int(torch.randint(2**31, ())))
         length = random.choice([1.6, 2.4, 4.0, 4.0, 6.0])
         rows = [hearing_row(random.choice(speeches), length, random) for _ in range(round(seconds / length))]
         yield {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
@@ -154,7 +154,7 @@ def train_hearing(config: TrainConfig, corpus: Path, output: Path) -> None:
     encoder = Wav2VecEncoder(toon_config(), FPS)
     listen_like_a_filter_bank(encoder.network)
     objective = HearingObjective(encoder, MouthFromSpeech(encoder.layers, encoder.channels))
-    trainer = Trainer(config, objective, hearing_batches(speeches, seed=config.seed))
+    trainer = Trainer(config, objective, hearing_batches(speeches))
     trainer.fit()
     encoder.network.load_state_dict(trainer.averaged("encoder"))
     objective.heads.load_state_dict(trainer.averaged("heads"))

@@ -142,7 +142,8 @@ def _encoding(recipe: ToonRecipe, on_progress: OnProgress) -> None:
     paths = sorted((recipe.folder / "clips").glob("*.safetensors"))
     for done, path in enumerate(paths):
         if not (target / path.name).exists():
-            save_encoded(encode_clip(load_clip(path), autoencoder, hearing), target / path.name)
+            encoded = encode_clip(load_clip(path), autoencoder, hearing, seed=done)
+            save_encoded(encoded, target / path.name)
         on_progress(Progress("", done + 1, len(paths)))
 
 
@@ -154,7 +155,14 @@ def _backbone(recipe: ToonRecipe, on_progress: OnProgress) -> None:
         network: LongCat = load_network(folder).requires_grad_(requires_grad=True)
     else:
         network = LongCat(find_model(recipe.model).params.backbone)
-    batches = ClipBatches(recipe.folder / "encoded", text, batch=recipe.backbone.batch)
+    geometry = find_model(recipe.model).geometry
+    batches = ClipBatches(
+        recipe.folder / "encoded",
+        text,
+        batch=recipe.backbone.batch,
+        frames=geometry.latents(geometry.frames),
+        context=geometry.latents(geometry.context),
+    )
     config = replace(_config(recipe, recipe.backbone, "backbone"), ema=0.997)
     trainer = Trainer(config, FlowObjective(network), iter(batches))
     trainer.fit(on_progress)
