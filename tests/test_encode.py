@@ -5,11 +5,12 @@ import torch
 
 from enliven.diffusion.clips import ClipGeometry
 from enliven.encode import encode
-from enliven.errors import ConfigError
+from enliven.errors import ConfigError, MediaError
 from enliven.media.mux import write_video
 from enliven.media.video import read_video
 from enliven.models.networks import Networks
 from enliven.request import GenerateRequest
+from enliven.systems.carry import Carry, KeepLatents, Reencode
 from enliven.types import Video
 from tiny import tiny_networks, tiny_spec, write_portrait, write_speech
 
@@ -63,15 +64,41 @@ def test_a_portrait_is_reference_and_first_latent(networks: Networks, tmp_path: 
     assert encoded.plans[0].layout.clean == 1
 
 
-def test_a_video_gives_its_first_frame_and_its_last(networks: Networks, tmp_path: Path) -> None:
+def test_the_first_frame_of_a_video_is_the_reference(networks: Networks, tmp_path: Path) -> None:
     before = tmp_path / "before.mp4"
     write_video(Video(torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8), 25.0), before)
     encoded = encode(GenerateRequest(seconds=1.0, video=before), tiny_spec(), networks)
     assert encoded.opening is not None
     pixels = (read_video(before).frames.float() / 127.5 - 1).transpose(0, 1)[None]
     torch.testing.assert_close(encoded.opening.reference, networks.autoencoder.encode(pixels[:, :, :1]))
-    torch.testing.assert_close(encoded.opening.context, networks.autoencoder.encode(pixels[:, :, -5:]))
     assert encoded.plans[0].context == 5
+
+
+@pytest.mark.parametrize(
+    ("frames", "carry", "read"),
+    [(20, KeepLatents(), 9), (9, KeepLatents(), 9), (7, KeepLatents(), 5), (20, Reencode(), 5)],
+)
+def test_the_context_of_a_video_is_like_that_of_a_clip(
+    networks: Networks, tmp_path: Path, frames: int, carry: Carry, read: int
+) -> None:
+    """Latents that go on as they are hold moving frames; the first latent of what is encoded holds a still one."""
+    before = tmp_path / "before.mp4"
+    write_video(Video(torch.randint(0, 256, (frames, 3, 32, 32), dtype=torch.uint8), 25.0), before)
+    opening = encode(GenerateRequest(seconds=1.0, video=before), tiny_spec(carry=carry), networks).opening
+    assert opening is not None
+    latents = networks.autoencoder.encode((read_video(before).frames[-read:] / 127.5 - 1).transpose(0, 1)[None])
+    torch.testing.assert_close(opening.context, latents[:, :, -2:])
+    stream = networks.autoencoder.stream()
+    stream.push(latents)
+    for name, value in stream.state().items():
+        torch.testing.assert_close(opening.decoder[name], value)
+
+
+def test_a_video_shorter_than_the_context_is_refused(networks: Networks, tmp_path: Path) -> None:
+    before = tmp_path / "before.mp4"
+    write_video(Video(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), 25.0), before)
+    with pytest.raises(MediaError, match="4 frames at 25 fps; at least 5"):
+        encode(GenerateRequest(seconds=1.0, video=before), tiny_spec(), networks)
 
 
 def test_rates_that_do_not_fit_are_refused(networks: Networks) -> None:

@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from enliven.errors import Cancelled, RequestError
+from enliven.diffusion.guidance import Guidance
+from enliven.diffusion.sample import AnchorSchedule, even_anchors
+from enliven.errors import Cancelled, MediaError, RequestError
 from enliven.media.audio import read_audio
 from enliven.media.video import read_video
 from enliven.pipeline import AvatarPipeline, GenerateRequest
 from enliven.run import read_record, resume, start
+from enliven.systems.carry import Reencode
 from enliven.types import OnProgress, Progress
 from tiny import tiny_networks, tiny_spec, write_portrait, write_speech
 
@@ -108,6 +111,53 @@ def test_other_weights_are_noticed(pipeline: AvatarPipeline, inputs: Path, tmp_p
     other = AvatarPipeline(pipeline.spec, tiny_networks(seed=1))
     with pytest.raises(RequestError, match="weights of tiny"):
         resume(tmp_path / "run", load=load(other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"carry": Reencode()}, "other carry"),
+        ({"guidance": Guidance(2.0, 3.0)}, "other guidance"),
+        ({"schedule": AnchorSchedule(even_anchors(7), 3.0)}, "other schedule"),
+        ({"negative_prompt": "blurred"}, "other negative_prompt"),
+    ],
+)
+def test_other_defaults_are_noticed(
+    pipeline: AvatarPipeline, inputs: Path, tmp_path: Path, changes: dict[str, object], named: str
+) -> None:
+    with pytest.raises(Cancelled):
+        start(pipeline, asked(inputs), tmp_path / "run", on_progress=stopping(1))
+    with pytest.raises(RequestError, match=named):
+        resume(tmp_path / "run", load=load(AvatarPipeline(tiny_spec(**changes), pipeline.networks)))
+
+
+def test_an_output_never_replaces_an_input(pipeline: AvatarPipeline, inputs: Path, tmp_path: Path) -> None:
+    speech = inputs / "speech.wav"
+    held = speech.read_bytes()
+    (tmp_path / "link.wav").symlink_to(speech)
+    with pytest.raises(RequestError, match=r"would replace .*speech\.wav"):
+        start(pipeline, asked(inputs), tmp_path / "run", tmp_path / "link.wav")
+    assert speech.read_bytes() == held
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no sound"])
+def test_inputs_that_cannot_be_read_leave_no_folder(
+    pipeline: AvatarPipeline, tmp_path: Path, content: bytes | None
+) -> None:
+    speech = tmp_path / "speech.wav"
+    if content is not None:
+        speech.write_bytes(content)
+    with pytest.raises(MediaError, match=r"speech\.wav"):
+        start(pipeline, GenerateRequest(audio=(speech,)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_sound_that_turns_out_damaged_leaves_no_folder(pipeline: AvatarPipeline, tmp_path: Path) -> None:
+    speech = write_speech(tmp_path / "speech.wav", 0.05)
+    with pytest.raises(MediaError, match="at least"):
+        start(pipeline, GenerateRequest(audio=(speech,)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_folders_are_not_mixed_up(pipeline: AvatarPipeline, inputs: Path, tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from enliven.diffusion.clips import plan_clips
-from enliven.errors import ConfigError
-from enliven.media.audio import SPEECH_RATE, mono_16k
+from enliven.errors import ConfigError, MediaError
+from enliven.media.audio import SPEECH_RATE, audio_stream, mono_16k
+from enliven.media.container import open_media
 from enliven.media.image import fit_frames, fit_to, from_pixels, read_portrait, to_image
 from enliven.media.video import read_first_frame, read_video
 from enliven.models.audio import SpeechFeatures
@@ -59,6 +62,17 @@ class Encoded:
     def told(self, plan: ClipPlan, device: torch.device) -> Conditioning:
         """The conditions of one clip, on the device of the backbone."""
         return Conditioning(self.text, self.null_text, self.voice.heard(plan).to(device))
+
+
+def check_readable(request: GenerateRequest) -> None:
+    """Open every file of a request, without reading all of it. Raises MediaError for one that cannot be used."""
+    for path in request.audio:
+        with open_media(path) as container:
+            audio_stream(container)
+    if request.portrait:
+        read_portrait(request.portrait)
+    if request.video:
+        read_first_frame(request.video)
 
 
 @torch.no_grad()
@@ -111,8 +125,23 @@ def _opening(
     reference = autoencoder.encode(fit_to(picture, *size)[None, :, None].to(device))
     if request.video is None:
         return Handover(reference, reference)
-    last = read_video(request.video, fps=spec.geometry.fps, last_frames=spec.geometry.context).frames
-    context = autoencoder.encode(from_pixels(fit_frames(last, *size)).transpose(0, 1)[None].to(device))
+    last = autoencoder.encode(
+        from_pixels(fit_frames(_ending(request.video, spec), *size)).transpose(0, 1)[None].to(device)
+    )
     decoder = autoencoder.stream()
-    decoder.push(context)
+    decoder.push(last)
+    context = last[:, :, -spec.geometry.latents(spec.geometry.context) :]
     return Handover(reference, context, decoder.state())
+
+
+def _ending(video: Path, spec: ModelSpec) -> UInt8[Tensor, "f 3 h w"]:
+    """The frames of the context and, where latents go on as they are, those of one latent frame before.
+
+    A clip in the middle of a video goes on from latents that each hold several frames, but the first latent of what
+    is encoded holds a single one: it is not for the context. A video too short for that gives the context alone.
+    """
+    geometry = spec.geometry
+    if spec.carry.continuous:
+        with suppress(MediaError):
+            return read_video(video, fps=geometry.fps, last_frames=geometry.context + geometry.stride).frames
+    return read_video(video, fps=geometry.fps, last_frames=geometry.context).frames

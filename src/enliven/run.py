@@ -16,7 +16,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from enliven import config
-from enliven.encode import Encoded, Handover
+from enliven.encode import Encoded, Handover, check_readable
 from enliven.errors import ConfigError, RequestError
 from enliven.media.mux import join_segments
 from enliven.media.storage import check_target, replacing, storage_error
@@ -35,6 +35,7 @@ from enliven.media.video import encode_segment
 from enliven.models.networks import fingerprint
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
+from enliven.systems.spec import ModelSpec
 from enliven.types import OnProgress, Progress, ignore_progress
 
 logger = logging.getLogger(__name__)
@@ -65,21 +66,29 @@ def start(
 ) -> Path:
     """Make a video in a new run folder; ``output`` (``video.mp4`` in it, if None) is returned when it is done.
 
-    Raises RequestError when the folder holds a run already, and whatever making the video raises.
+    Raises RequestError when the folder holds a run already, and whatever ``check`` and making the video raise.
     """
     if (folder / RECORD).exists():
         raise RequestError(f"{folder} holds a run already", hint="resume it, or choose another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(folder, error) from error
     request = _absolute(request)
+    check(request, output or folder / VIDEO)
     with _alone(folder):
         target = check_target(output or folder / VIDEO)
         encoded = _encode(pipeline, request, on_progress)
         record = _record(pipeline, request, target, encoded)
         _write(folder / RECORD, asdict(record))
         return _work(pipeline, record, folder, encoded, on_progress)
+
+
+def check(request: GenerateRequest, output: Path | None = None) -> None:
+    """Refuse what cannot go well before a model is loaded: inputs that cannot be read, an output that replaces one.
+
+    Raises RequestError, MediaError.
+    """
+    for path in _inputs(request):
+        if output is not None and output.resolve() == path.resolve():
+            raise RequestError(f"the video would replace {path}, from which it is made", hint="choose another output")
+    check_readable(request)
 
 
 def resume(
@@ -89,7 +98,8 @@ def resume(
 ) -> Path:
     """Go on with a run that was stopped; the video is that of a run that was not.
 
-    Raises RequestError when there is no run in the folder, somebody works on it, or an input has changed since.
+    Raises RequestError when there is no run in the folder, somebody works on it, or an input, the weights or what the
+    model made of the request has changed since.
     """
     record = read_record(folder)
     result = folder / RESULT
@@ -104,7 +114,9 @@ def resume(
             )
         if record.versions != _versions():
             logger.warning("started with %s, resumed with %s: the bytes may differ", record.versions, _versions())
-        return _work(pipeline, record, folder, _encode(pipeline, record.request, on_progress), on_progress)
+        encoded = _encode(pipeline, record.request, on_progress)
+        _check_resolved(record, _resolved(record.request.apply(pipeline.spec), encoded))
+        return _work(pipeline, record, folder, encoded, on_progress)
 
 
 def read_record(folder: Path) -> Record:
@@ -145,27 +157,42 @@ def _encode(pipeline: AvatarPipeline, request: GenerateRequest, on_progress: OnP
 
 
 def _record(pipeline: AvatarPipeline, request: GenerateRequest, output: Path, encoded: Encoded) -> Record:
-    spec = request.apply(pipeline.spec)
     return Record(
-        model=spec.name,
+        model=pipeline.spec.name,
         request=request,
         output=output,
         inputs={str(path): _hash(path) for path in _inputs(request)},
         weights=fingerprint(pipeline.networks),
         versions=_versions(),
-        resolved={
-            "frames": encoded.plans[-1].emits.stop,
-            "clips": len(encoded.plans),
-            "fps": spec.geometry.fps,
-            "height": encoded.size[0],
-            "width": encoded.size[1],
-            "steps": spec.steps,
-            "guidance": repr(spec.guidance),
-            "arrange": repr(spec.arrange),
-            "carry": repr(spec.carry),
-            "schedule": repr(spec.schedule),
-        },
+        resolved=_resolved(request.apply(pipeline.spec), encoded),
     )
+
+
+def _resolved(spec: ModelSpec, encoded: Encoded) -> dict[str, Any]:
+    """What the model makes of a request: everything that decides over the frames and may have a new default later."""
+    return {
+        "frames": encoded.plans[-1].emits.stop,
+        "clips": len(encoded.plans),
+        "fps": spec.geometry.fps,
+        "height": encoded.size[0],
+        "width": encoded.size[1],
+        "steps": spec.steps,
+        "geometry": repr(spec.geometry),
+        "guidance": repr(spec.guidance),
+        "arrange": repr(spec.arrange),
+        "carry": repr(spec.carry),
+        "schedule": spec.schedule(spec.steps),
+        "continuation_schedule": (spec.continuation_schedule or spec.schedule)(spec.steps),
+        "negative_prompt": spec.negative_prompt,
+    }
+
+
+def _check_resolved(record: Record, now: Mapping[str, Any]) -> None:
+    changed = [name for name in now if now[name] != record.resolved.get(name)]
+    if changed:
+        raise RequestError(
+            f"{record.model} has changed since the run was started: other {', '.join(changed)}", hint="start it anew"
+        )
 
 
 def _inputs(request: GenerateRequest) -> list[Path]:
@@ -233,9 +260,14 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else works in the folder meanwhile; the lock goes with the process."""
+    """Nobody else works in the folder meanwhile; the lock goes with the process.
+
+    The folder is made where it is missing, and goes again when no run was begun in it, so that its name stays free.
+    """
+    lock, new = folder / ".lock", not folder.exists()
     try:
-        file = (folder / ".lock").open("w")
+        folder.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
     except OSError as error:
         raise storage_error(folder, error) from error
     with file:
@@ -243,7 +275,13 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RequestError(f"somebody works in {folder} already", hint="wait until it is done") from None
-        yield
+        try:
+            yield
+        finally:
+            if new and not (folder / RECORD).exists():
+                lock.unlink(missing_ok=True)
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 @contextmanager

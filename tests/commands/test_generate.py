@@ -10,6 +10,7 @@ from enliven.cli import run
 from enliven.commands.generate import free_folder
 from enliven.media.video import read_video
 from enliven.pipeline import AvatarPipeline
+from tiny import write_speech
 
 TALK = ["generate", "--model", "tiny", "--portrait", "me.png", "--audio", "speech.wav"]
 
@@ -31,13 +32,28 @@ def test_a_portrait_and_speech_become_a_video_with_sound(here: Path, capsys: pyt
 
 
 def test_the_summary_says_how_to_make_the_same_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([*TALK, "--seconds", "0.5", "--seed", "3", "--audio-guidance", "1", "-o", "it's.mp4"]) == 0
+    asked = ["--seconds", "0.5", "--seed", "3", "--audio-guidance", "1", "--negative-prompt", "", "-o", "it's.mp4"]
+    assert run([*TALK, *asked]) == 0
     first = (here / "it's.mp4").read_bytes()
     (here / "it's.mp4").unlink()
     again = shlex.split(after("again", capsys.readouterr().out))
     assert again[0] == "enliven"
+    assert again[again.index("--negative-prompt") + 1] == ""
     assert run(again[1:]) == 0
     assert (here / "it's.mp4").read_bytes() == first
+
+
+@pytest.mark.parametrize("wrong", [["--audio", "missing.wav"], ["--portrait", "speech.wav"], ["-o", "talk.mp4"]])
+def test_what_cannot_go_well_is_refused_before_the_model_is_loaded(
+    wrong: list[str], here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_speech(here / "talk.mp4", 1.0)
+    held = (here / "talk.mp4").read_bytes()
+    monkeypatch.setattr(AvatarPipeline, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    assert run(["generate", "--model", "tiny", "--audio", "talk.mp4", *wrong]) == 2
+    assert capsys.readouterr().err.count("error:") == 1
+    assert (here / "talk.mp4").read_bytes() == held
+    assert not (here / "runs").exists()
 
 
 def test_a_stopped_run_says_how_to_go_on_and_ends_the_same(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,8 @@ import torch
 
 from enliven.errors import WeightsError
 from enliven.models.longcat import LongCatParams
-from enliven.models.networks import Networks, load_network, load_networks, read_params, save_networks
+from enliven.models.networks import Networks, fingerprint, load_network, load_networks, read_params, save_networks
+from enliven.models.text import TextEncoder, learn_tokenizer
 from tiny import tiny_networks
 
 
@@ -53,3 +55,27 @@ def test_a_config_that_makes_no_sense_is_refused(tmp_path: Path, content: str) -
 def test_an_absent_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no model at"):
         load_networks(tmp_path / "nothing")
+
+
+def test_the_fingerprint_is_that_of_weights_sizes_and_tokenizer(tmp_path: Path, networks: Networks) -> None:
+    save_networks(networks, tmp_path, torch.float32)
+    own = fingerprint(networks)
+    assert fingerprint(load_networks(tmp_path)) == own
+    assert fingerprint(tiny_networks(seed=1)) != own
+
+    text = networks.text
+    for params, tokenizer in (
+        (replace(text.params, length=11), text.tokenizer),
+        (text.params, learn_tokenizer(["a woman with a dog"], 300)),
+    ):
+        other = TextEncoder(params, tokenizer)
+        other.load_state_dict(text.state_dict())
+        assert fingerprint(replace(networks, text=other)) != own
+
+
+def test_the_fingerprint_sees_the_end_of_a_tensor() -> None:
+    networks = tiny_networks()
+    before = fingerprint(networks)
+    weight = networks.backbone.x_embedder.proj.weight
+    weight.flatten()[len(weight.flatten()) // 2 :] += 1
+    assert fingerprint(networks) != before

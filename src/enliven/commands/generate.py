@@ -50,10 +50,11 @@ def generate(
     from enliven.commands.plan import describe
     from enliven.commands.progress import listener
     from enliven.commands.request import RunFile, gather
-    from enliven.run import start
+    from enliven.run import check, start
 
     whole = config.parse(RunFile, gather(run_file, given, settings))
     path = target(output, ".mp4") if output else None
+    check(whole.request(), path)
     with listener() as tell:
         pipeline = load(whole.model, tell)
         if dry_run:
@@ -144,7 +145,7 @@ def command(record: "Record", video: Path) -> str:
     """The command line that makes the same video again."""
     request = record.request
     chosen = {field.name: getattr(request, field.name) for field in fields(request)}
-    chosen = {name: value for name, value in chosen.items() if value not in (None, "")}
+    chosen = {name: value for name, value in chosen.items() if value is not None and (name, value) != ("prompt", "")}
     chosen["guidance"] = {name: value for name, value in asdict(request.guidance).items() if value is not None}
     chosen["model"] = record.model
     return shlex.join(["enliven", "generate", *arguments(chosen), "-o", str(video)])

@@ -26,6 +26,7 @@ from enliven.models.wan import WanAutoencoder, WanAutoencoderParams
 from enliven.models.weights import load_weights, save_weights
 
 TOKENIZER = "tokenizer.json"
+SAMPLED = 64  # values of a tensor that tell it from another
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +132,17 @@ def read_params(path: Path) -> Params:
 
 
 def fingerprint(networks: Networks) -> str:
-    """A number that other weights would change: the beginning of every tensor, hashed."""
-    total = hashlib.sha256()
+    """A number that other sizes, another tokenizer or other weights would change.
+
+    Of every tensor, values from all over it are hashed: enough to tell weights apart, quick for large ones too.
+    """
+    total = hashlib.sha256(networks.text.tokenizer.to_str().encode())
     for part in fields(networks):
-        for name, value in getattr(networks, part.name).state_dict().items():
-            start = value.flatten()[:64].double().cpu().numpy().tobytes()
-            total.update(f"{part.name}.{name} {tuple(value.shape)}".encode() + start)
+        network = getattr(networks, part.name)
+        total.update(json.dumps(_sizes(network), sort_keys=True).encode())
+        for name, value in network.state_dict().items():
+            sample = value.flatten()[:: max(1, value.numel() // SAMPLED)].double().cpu().numpy().tobytes()
+            total.update(f"{part.name}.{name} {tuple(value.shape)}".encode() + sample)
     return total.hexdigest()
 
 
@@ -152,6 +158,14 @@ def _build(params: Params, tokenizer: Callable[[], Tokenizer]) -> Any:
             return Wav2VecEncoder(Wav2Vec2Config(**params.config), params.rate)
         case TextParams():
             return TextEncoder(params, tokenizer())
+
+
+def _sizes(network: nn.Module) -> dict[str, Any]:
+    """What a ``config.json`` says, without the version of the library that wrote it."""
+    sizes = asdict(_params(network))
+    if isinstance(network, Wav2VecEncoder):
+        del sizes["config"]["transformers_version"]
+    return sizes
 
 
 def _params(network: nn.Module) -> Params:
