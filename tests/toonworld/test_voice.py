@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from enliven.toonworld.voice import (
     silence,
     write_speech,
 )
+from media_files import write_sound
 
 
 def phones(*symbols: str, each: float = 0.12) -> list[Phone]:
@@ -118,4 +120,21 @@ def test_missing_and_broken_speech_is_refused(tmp_path: Path) -> None:
         read_speech(tmp_path / "a.flac")
     (tmp_path / "a.json").unlink()
     with pytest.raises(MediaError, match="cannot read speech"):
+        read_speech(tmp_path / "a.flac")
+
+
+@pytest.mark.parametrize(
+    ("codec", "form", "rate", "channels", "told"),
+    [
+        ("flac", "flac", 44100, 1, "16 kHz, 16 bit, mono was expected"),
+        ("flac", "flac", 16000, 2, "16 kHz, 16 bit, mono was expected"),
+        ("pcm_s16le", "wav", 16000, 1, "cannot read speech"),
+    ],
+)
+def test_sound_of_another_form_is_refused(
+    tmp_path: Path, codec: str, form: str, rate: int, channels: int, told: str
+) -> None:
+    write_speech(silence(0.5), tmp_path / "a.flac")
+    write_sound(tmp_path / "a.flac", codec, form, np.zeros((channels, rate // 2), np.float32), rate)
+    with pytest.raises(MediaError, match=told):
         read_speech(tmp_path / "a.flac")

@@ -138,7 +138,17 @@ def write_speech(speech: Speech, path: Path) -> None:
 
 
 def _decode(path: Path) -> Float[Tensor, "n"]:
-    with av.open(str(path)) as container:
+    options = {"protocol_whitelist": "file", "format_whitelist": "flac"}  # nobody vouches for the folder's files
+    with av.open(str(path), container_options=options) as container:
+        sound = container.streams.audio[0]
+        if sound.format is None:
+            raise ValueError("it holds no sound that can be decoded")
+        found = (sound.rate, sound.format.name, sound.channels)
+        if found != (SPEECH_RATE, "s16", 1):
+            raise MediaError(
+                f"{path} holds {found[0]} Hz, {found[1]}, {found[2]} channels; 16 kHz, 16 bit, mono was expected",
+                hint="convert it: ffmpeg -i IN -ar 16000 -ac 1 -sample_fmt s16 OUT.flac",
+            )
         pieces = [frame.to_ndarray() for frame in container.decode(audio=0)]
     samples = numpy.concatenate(pieces, axis=1)[0]
     return torch.from_numpy(samples.astype("float32") / 32768)
