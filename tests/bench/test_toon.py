@@ -70,6 +70,12 @@ def test_a_fault_fails_the_check_meant_for_it(fault: str, part: str, check: str)
     assert check in failed(getattr(bench(Wrong(fault)), part)())
 
 
+def test_nothing_to_compare_with_does_not_pass() -> None:
+    alone = bench(Drawn())
+    alone.cases = alone.cases[:1]
+    assert failed(alone.sync()) == {"the same with the audio of another clip"}
+
+
 def test_a_silent_person_who_freezes_or_babbles_fails() -> None:
     class Frozen(Drawn):
         def __call__(self, asked: Case) -> torch.Tensor:

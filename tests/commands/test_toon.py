@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from enliven.bench.cases import SHIPPED
 from enliven.cli import run
+from enliven.data import clips
 from enliven.data.clips import load_clip
 from enliven.media.video import read_video
+from enliven.toonworld.voice import shipped_speech
 
 
 def test_the_same_seed_draws_the_same_person(tmp_path: Path) -> None:
@@ -39,10 +42,17 @@ def test_a_stopped_data_set_goes_on_where_it_was(tmp_path: Path) -> None:
     (first,) = tmp_path.glob("*.safetensors")
     written = first.stat().st_mtime_ns
     assert run([*arguments, "2"]) == 0
-    clips = [load_clip(path) for path in sorted(tmp_path.glob("*.safetensors"))]
+    drawn = [load_clip(path) for path in sorted(tmp_path.glob("*.safetensors"))]
     assert first.stat().st_mtime_ns == written
-    assert [clip.frames.shape[0] for clip in clips] == [5, 5]
-    assert clips[0].character != clips[1].character
+    assert [clip.frames.shape[0] for clip in drawn] == [5, 5]
+    assert drawn[0].character != drawn[1].character
+
+
+def test_a_data_set_says_no_held_out_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken: list[str] = []
+    monkeypatch.setattr(clips, "render_clips", lambda folder, speech, *_, **__: spoken.extend(p.stem for p in speech))
+    assert run(["toon", "dataset", "-o", str(tmp_path)]) == 0
+    assert sorted([*spoken, *SHIPPED]) == shipped_speech()
 
 
 @pytest.mark.parametrize(

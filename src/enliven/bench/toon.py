@@ -9,6 +9,7 @@ itself, which must pass everything that does not need a model.
 
 import argparse
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,14 +194,14 @@ def performance(plan: Plan, model: str) -> Part:
 
 
 def _others(truth: Sequence[Tensor], seen: Sequence[Tensor]) -> float:
-    """The mean correlation of every mouth with the truth of every other sentence."""
+    """The mean correlation of every mouth with the truth of every other sentence; NaN where there is no other."""
     found = []
     for one in truth:
         for said, other in zip(truth, seen, strict=True):
             if not torch.equal(one, said):
                 count = min(len(one), len(other))
                 found.append(correlation(one[SETTLE:count], other[SETTLE:count]))
-    return sum(found) / len(found) if found else 0.0
+    return sum(found) / len(found) if found else math.nan
 
 
 def toon_report(
