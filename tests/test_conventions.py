@@ -112,3 +112,9 @@ def held(path: Path) -> set[str]:
 
 def test_no_file_is_too_large_to_carry() -> None:
     assert not [shown(path) for path in SOURCE.rglob("*") if path.is_file() and path.stat().st_size > MOST_BYTES]
+
+
+def test_every_target_of_the_makefile_runs_whatever_files_there_are() -> None:
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    (phony,) = (line.split()[1:] for line in lines if line.startswith(".PHONY:"))
+    assert sorted(phony) == sorted(match[1] for line in lines if (match := re.match(r"([a-z-]+):(?!=)", line)))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from enliven.errors import MediaError
-from enliven.media.audio import audio_blocks, mono_16k, read_audio, silence, speech_blocks
+from enliven.media.audio import audio_blocks, mono_16k, read_audio, speech_blocks
 from enliven.types import Audio
 from media_files import drifting, sweep, write_frames, write_sound, write_wav
 
@@ -158,8 +158,3 @@ def test_holes_in_the_time_stamps_become_silence(tmp_path: Path) -> None:
 def test_a_block_is_about_a_second(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", sweep(16000, 5.0), 16000)
     assert all(0.9 < block.seconds < 1.5 for block in islice(audio_blocks(path), 4))
-
-
-def test_silence_is_sound_of_the_asked_length() -> None:
-    assert silence(1.5).samples.shape == (1, 24000)
-    assert silence(1.5).seconds == 1.5

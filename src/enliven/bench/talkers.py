@@ -1,7 +1,6 @@
 """Who makes the videos that are measured: a model, or the drawn truth itself."""
 
 import tempfile
-import time
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -42,18 +41,12 @@ class Generated:
     def __init__(self, pipeline: AvatarPipeline) -> None:
         self.pipeline = pipeline
         self.name = pipeline.spec.name
-        self.seconds = 0.0  # spent so far
-        self.frames = 0
 
     def __call__(self, case: Case) -> UInt8[Tensor, "f 3 h w"]:
         """The generated frames."""
         with tempfile.TemporaryDirectory() as folder:
             request = request_for(case, Path(folder))
-            began = time.perf_counter()
-            frames = torch.cat([video.frames for video in self.pipeline.stream(request)])
-            self.seconds += time.perf_counter() - began
-        self.frames += len(frames)
-        return frames
+            return torch.cat([video.frames for video in self.pipeline.stream(request)])
 
 
 def request_for(case: Case, folder: Path) -> GenerateRequest:

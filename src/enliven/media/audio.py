@@ -82,11 +82,6 @@ def mono_16k(source: Path | Audio) -> Float[Tensor, "samples"]:
     return torch.frombuffer(samples, dtype=torch.float32)
 
 
-def silence(seconds: float, rate: int = SPEECH_RATE) -> Audio:
-    """A quiet mono waveform. To an encoder this is sound, unlike null audio."""
-    return Audio(torch.zeros(1, round(seconds * rate)), rate)
-
-
 def audio_stream(container: Any) -> Any:
     """The best sound stream of an open file. Raises MediaError where there is none that can be decoded."""
     name = name_of(container)
