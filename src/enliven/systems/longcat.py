@@ -185,6 +185,6 @@ LONGCAT_TOON = ModelSpec(
     carry=KeepLatents(),
     guidance=Guidance(2.0, 2.0),
     schedule=AnchorSchedule(even_anchors(48), 3.0),
-    steps=8,
+    steps=4,
     size=(128, 128),
 )
