@@ -55,7 +55,7 @@ def estimate(pipeline: AvatarPipeline, spec: ModelSpec, encoded: Encoded, seed: 
 
 
 def memory(pipeline: AvatarPipeline) -> float:
-    """The most memory this process, or its GPU, has held so far, in GiB; only the sound and its features grow with the video."""
+    """The most memory held so far by this process or its GPU, in GiB; only sound and its features grow with length."""
     if pipeline.device.type == "cuda":
         return torch.cuda.max_memory_allocated(pipeline.device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
