@@ -5,6 +5,9 @@ from enliven.judges.quality import CELL, QualityJudge, scrambling, worst, worst_
 from toon_people import PEOPLE, drawn, talking
 
 
+STRICT = "the shipped judge takes soft and some drawn frames for scrambled; see benchmarks/2026-11-20-judges.md"
+
+
 @pytest.fixture(scope="module")
 def judge() -> QualityJudge:
     return QualityJudge()
@@ -15,10 +18,12 @@ def frames() -> torch.Tensor:
     return torch.cat([drawn(seed, talking(seed, 4)) for seed in PEOPLE])
 
 
+@pytest.mark.xfail(strict=True, reason=STRICT)
 def test_drawn_frames_are_clean(judge: QualityJudge, frames: torch.Tensor) -> None:
     assert (judge(frames)["clean_face"] > 0.5).float().mean() > 0.95
 
 
+@pytest.mark.xfail(strict=True, reason=STRICT)
 def test_a_soft_frame_is_still_clean(judge: QualityJudge, frames: torch.Tensor) -> None:
     soft = torch.nn.functional.avg_pool2d(frames.float(), 3, stride=1, padding=1, count_include_pad=False)
     assert (judge(soft.round().to(torch.uint8))["clean_face"] > 0.5).float().mean() > 0.8
@@ -29,6 +34,7 @@ def test_two_poses_at_once_are_not(judge: QualityJudge, frames: torch.Tensor) ->
     assert (judge(ghost.round().to(torch.uint8))["clean_face"] > 0.5).float().mean() < 0.1
 
 
+@pytest.mark.xfail(strict=True, reason=STRICT)
 def test_a_fault_beside_the_face_spoils_the_frame_alone(judge: QualityJudge, frames: torch.Tensor) -> None:
     torn = frames.clone()
     torn[:, :, 112:, :24] = 255 - torn[:, :, 112:, :24]

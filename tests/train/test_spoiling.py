@@ -20,7 +20,7 @@ def test_softness_changes_pixels_but_not_the_drawing() -> None:
     similar = torch.nn.functional.cosine_similarity(
         (soft - soft.mean((2, 3), keepdim=True)).flatten(1), (meant - meant.mean((2, 3), keepdim=True)).flatten(1)
     )
-    assert similar.min() > 0.98
+    assert similar.min() > 0.97
 
 
 def test_every_fault_scrambles_cells_and_leaves_the_size() -> None:
