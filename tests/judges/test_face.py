@@ -5,7 +5,6 @@ from enliven.judges.face import READINGS, FaceJudge, similarity
 from enliven.judges.judge import Judge
 from toon_people import PEOPLE, drawn, talking
 
-
 POSE = "the shipped judge reads head poses of a few people badly; see benchmarks/2026-11-20-judges.md"
 
 

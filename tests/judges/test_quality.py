@@ -4,7 +4,6 @@ import torch
 from enliven.judges.quality import CELL, QualityJudge, scrambling, worst, worst_face
 from toon_people import PEOPLE, drawn, talking
 
-
 STRICT = "the shipped judge takes soft and some drawn frames for scrambled; see benchmarks/2026-11-20-judges.md"
 
 
