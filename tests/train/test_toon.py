@@ -1,6 +1,8 @@
 """The recipe of the toon model: what it says and how its stages go on."""
 
+import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +11,12 @@ import pytest
 from enliven import config
 from enliven.data.clips import load_clip
 from enliven.errors import RequestError
+from enliven.models.networks import save_network
 from enliven.systems import MODELS
 from enliven.toonworld.voice import SHIPPED
 from enliven.train.toon import STAGES, ToonRecipe, train_toon
 from enliven.types import Progress
+from tiny import tiny_networks
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "toon.toml"
 
@@ -50,3 +54,23 @@ def test_an_unknown_stage_is_refused_before_any_other_runs(recipe: ToonRecipe) -
         train_toon(recipe, ["drawing", "painting"])
     assert all(name in caught.value.hint for name in STAGES)
     assert not (recipe.folder / "clips").exists()
+
+
+def test_clips_are_encoded_once_and_again_by_other_encoders(recipe: ToonRecipe) -> None:
+    networks = tiny_networks()
+    for name in ("autoencoder", "audio"):
+        save_network(getattr(networks, name), recipe.weights / name)
+    train_toon(recipe, ["drawing", "encoding"])
+    paths = sorted((recipe.folder / "encoded").glob("*.safetensors"))
+    assert len(paths) == 2
+
+    def encoded() -> list[int]:
+        return [path.stat().st_mtime_ns for path in paths]
+
+    once = encoded()
+    train_toon(recipe, ["encoding"])
+    assert encoded() == once
+    later = time.time() + 60
+    os.utime(next((recipe.weights / "audio").iterdir()), (later, later))
+    train_toon(recipe, ["encoding"])
+    assert all(new != old for new, old in zip(encoded(), once, strict=True))

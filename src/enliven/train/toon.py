@@ -137,13 +137,17 @@ def _autoencoder(recipe: ToonRecipe, on_progress: OnProgress) -> None:
 def _encoding(recipe: ToonRecipe, on_progress: OnProgress) -> None:
     autoencoder: ToonAutoencoder = load_network(recipe.weights / "autoencoder")
     hearing: Wav2VecEncoder = load_network(recipe.weights / "audio")
+    trained = max(
+        path.stat().st_mtime for part in ("autoencoder", "audio") for path in (recipe.weights / part).iterdir()
+    )
     target = recipe.folder / "encoded"
     target.mkdir(parents=True, exist_ok=True)
     paths = sorted((recipe.folder / "clips").glob("*.safetensors"))
     for done, path in enumerate(paths):
-        if not (target / path.name).exists():
+        stored = target / path.name
+        if not stored.exists() or stored.stat().st_mtime < trained:  # of other encoders than now
             encoded = encode_clip(load_clip(path), autoencoder, hearing, seed=done)
-            save_encoded(encoded, target / path.name)
+            save_encoded(encoded, stored)
         on_progress(Progress("", done + 1, len(paths)))
 
 

@@ -90,6 +90,10 @@ class Trainer:
         """Train to the end of the run, from the last checkpoint in the folder if there is one."""
         if checkpoint.find(self.folder):
             self.restore()
+        if self.fraction == 1:
+            log.warning(
+                "%s is a finished run; nothing is left to train. Give it more minutes or another folder", self.folder
+            )
         saved = time.monotonic()
         measured: list[dict[str, float]] = []
         while self.fraction < 1:
