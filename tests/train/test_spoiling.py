@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from enliven.judges.quality import scrambling, worst
@@ -9,6 +10,7 @@ def frames(count: int = 8) -> torch.Tensor:
     return torch.cat([drawn(seed, talking(seed, 2)) for seed in PEOPLE[: count // 2]]).float() / 255
 
 
+@pytest.mark.xfail(strict=True, reason="the strongest softness reaches 0.9797: it may be one cause of the strict judge")
 def test_softness_changes_pixels_but_not_the_drawing() -> None:
     torch.manual_seed(0)
     meant = frames()
@@ -20,7 +22,7 @@ def test_softness_changes_pixels_but_not_the_drawing() -> None:
     similar = torch.nn.functional.cosine_similarity(
         (soft - soft.mean((2, 3), keepdim=True)).flatten(1), (meant - meant.mean((2, 3), keepdim=True)).flatten(1)
     )
-    assert similar.min() > 0.97
+    assert similar.min() > 0.98
 
 
 def test_every_fault_scrambles_cells_and_leaves_the_size() -> None:
