@@ -8,6 +8,7 @@ from transformers import Wav2Vec2Config
 
 from enliven.errors import MediaError, WeightsError
 from enliven.models.audio import SpeechFeatures, Wav2VecEncoder
+from enliven.models.networks import load_network, save_network
 from golden_files import golden
 
 
@@ -99,8 +100,8 @@ def test_no_samples_are_refused() -> None:
 @pytest.mark.parametrize("stable", [False, True])
 def test_saved_encoder_hears_the_same(tmp_path: Path, stable: bool) -> None:
     encoder = small(do_stable_layer_norm=stable)
-    encoder.save(tmp_path / "encoder.safetensors")
-    loaded = Wav2VecEncoder.load(tmp_path / "encoder.safetensors")
+    save_network(encoder, tmp_path, torch.float32)
+    loaded = load_network(tmp_path)
     assert torch.equal(loaded.encode(speech(1)).features, encoder.encode(speech(1)).features)
 
 
@@ -114,13 +115,6 @@ def test_states_are_those_of_the_transformers_library(stable: bool) -> None:
     torch.testing.assert_close(states[:, :, 0], expected.hidden_states[1], atol=1e-5, rtol=0)
 
 
-def test_broken_and_foreign_weights_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "encoder.safetensors"
-    with pytest.raises(WeightsError, match="cannot read"):
-        Wav2VecEncoder.load(path)
-    small().save(path)
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(WeightsError, match="cannot read"):
-        Wav2VecEncoder.load(path)
+def test_weights_of_another_size_are_refused() -> None:
     with pytest.raises(WeightsError, match="another shape"):
         small(hidden_size=32).load_published(small().network.state_dict())

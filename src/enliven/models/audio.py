@@ -4,16 +4,12 @@ The path of LongCat-Video-Avatar 1.0: the sound is prepared (``enliven.models.so
 are brought to the wanted rate by linear interpolation, and the outputs of all encoder layers are kept.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
@@ -153,28 +149,6 @@ class Wav2VecEncoder(nn.Module):
                 hint="use the weights and the config.json of one and the same encoder",
             )
         self.network.load_state_dict(state, strict=False)
-
-    def save(self, path: Path) -> None:
-        """Write ``path`` (.safetensors) and the configuration beside it (.json)."""
-        state = {name: value.detach().contiguous() for name, value in self.network.state_dict().items()}
-        save_file(state, path)
-        config = {"rate": self.rate, "network": self.network.config.to_diff_dict()}
-        path.with_suffix(".json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: Path) -> "Wav2VecEncoder":
-        """Read what ``save`` wrote; WeightsError when a file is missing, broken or of another network."""
-        try:
-            config = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            state = load_file(path)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise WeightsError(
-                f"cannot read an audio encoder from {path}: {error}",
-                hint="give a .safetensors with its .json beside it",
-            ) from error
-        encoder = cls(Wav2Vec2Config(**config["network"]), config["rate"])
-        encoder.load_published(state)
-        return encoder.eval()
 
 
 WEIGHT_NORM = {"conv.weight_g": "original0", "conv.weight_v": "original1"}

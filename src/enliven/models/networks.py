@@ -74,7 +74,23 @@ class Networks:
 
 def build_networks(params: NetworkParams, tokenizer: Tokenizer) -> Networks:
     """New networks with random weights."""
-    return Networks(*(_build(getattr(params, part.name), lambda: tokenizer) for part in fields(params)))
+    return Networks(*(build_network(getattr(params, part.name), lambda: tokenizer) for part in fields(params)))
+
+
+def build_network(params: Params, tokenizer: Callable[[], Tokenizer] | None = None) -> Any:
+    """One new network with random weights; ``tokenizer`` gives the words of a text encoder."""
+    match params:
+        case LongCatParams():
+            return LongCat(params)
+        case ToonAutoencoderParams():
+            return ToonAutoencoder(params)
+        case WanAutoencoderParams():
+            return WanAutoencoder(params)
+        case HearingParams():
+            return Wav2VecEncoder(Wav2Vec2Config(**params.config), params.rate)
+        case TextParams():
+            assert tokenizer is not None, "a text encoder needs its tokenizer"
+            return TextEncoder(params, tokenizer())
 
 
 def save_networks(networks: Networks, folder: Path, dtype: torch.dtype = torch.float16) -> None:
@@ -107,7 +123,7 @@ def save_network(network: nn.Module, folder: Path, dtype: torch.dtype = torch.fl
 def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """Read one network, ready to run. Raises WeightsError."""
     params = read_params(folder / "config.json")
-    return load_weights(lambda: _build(params, lambda: read_tokenizer(folder / TOKENIZER)), folder, dtype)
+    return load_weights(lambda: build_network(params, lambda: read_tokenizer(folder / TOKENIZER)), folder, dtype)
 
 
 def read_params(path: Path) -> Params:
@@ -144,20 +160,6 @@ def fingerprint(networks: Networks) -> str:
             sample = value.flatten()[:: max(1, value.numel() // SAMPLED)].double().cpu().numpy().tobytes()
             total.update(f"{part.name}.{name} {tuple(value.shape)}".encode() + sample)
     return total.hexdigest()
-
-
-def _build(params: Params, tokenizer: Callable[[], Tokenizer]) -> Any:
-    match params:
-        case LongCatParams():
-            return LongCat(params)
-        case ToonAutoencoderParams():
-            return ToonAutoencoder(params)
-        case WanAutoencoderParams():
-            return WanAutoencoder(params)
-        case HearingParams():
-            return Wav2VecEncoder(Wav2Vec2Config(**params.config), params.rate)
-        case TextParams():
-            return TextEncoder(params, tokenizer())
 
 
 def _sizes(network: nn.Module) -> dict[str, Any]:

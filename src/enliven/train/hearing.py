@@ -15,48 +15,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Wav2Vec2Config
 
 from enliven.errors import MediaError
 from enliven.models.audio import Wav2VecEncoder
 from enliven.models.mouth import MOUTH, MouthFromSpeech
+from enliven.models.networks import HearingParams, build_network
 from enliven.models.sound import SAMPLE_RATE, prepare
 from enliven.toonworld.visemes import sound_class
 from enliven.toonworld.voice import Phone, Speech, mouth_track, read_speech
 from enliven.train.augment_speech import disturb, excerpt
 from enliven.train.trainer import TrainConfig, Trainer
+from enliven.types import OnProgress, ignore_progress
 
 FPS = 25.0
 IMPORTANCE = torch.tensor([3.0, 1.0, 1.5, 1.0, 1.0])  # of the mouth parameters, for the eye
-
-
-def toon_config() -> Wav2Vec2Config:
-    """The small wav2vec 2.0: 0.6 M parameters, three layers of width 96, convolutions 50 ms wide every 20 ms.
-
-    Layer norm instead of group norm in the convolutions: nothing depends on the length of the recording.
-    """
-    return Wav2Vec2Config(
-        hidden_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=3,
-        intermediate_size=384,
-        conv_dim=(64, 96, 128),
-        conv_kernel=(128, 8, 8),
-        conv_stride=(16, 5, 4),
-        conv_bias=True,
-        feat_extract_norm="layer",
-        num_conv_pos_embeddings=32,
-        num_conv_pos_embedding_groups=4,
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        feat_proj_dropout=0.0,
-        layerdrop=0.0,
-        vocab_size=1,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=None,
-    )
 
 
 class HearingObjective:
@@ -90,7 +62,7 @@ def listen_like_a_filter_bank(network: nn.Module) -> None:
     A layer norm follows it; without the biases it would make every moment equally loud. The layer is not trained:
     it is most of the cost and would stay a filter bank.
     """
-    network.get_submodule("feature_extractor.conv_layers.0").requires_grad_(requires_grad=False)
+    keep_first_layer(network)
     convolution = network.get_submodule("feature_extractor.conv_layers.0.conv")
     assert isinstance(convolution, nn.Conv1d)
     channels, _, width = convolution.weight.shape
@@ -102,6 +74,11 @@ def listen_like_a_filter_bank(network: nn.Module) -> None:
     with torch.no_grad():
         convolution.weight[:, 0] = 2 * tones / tones.norm(dim=1, keepdim=True)
         convolution.bias.normal_(0, 0.7)
+
+
+def keep_first_layer(network: nn.Module) -> None:
+    """Do not train the filter bank."""
+    network.get_submodule("feature_extractor.conv_layers.0").requires_grad_(requires_grad=False)
 
 
 def hearing_batches(speeches: Sequence[Speech], *, seconds: float = 48.0) -> Iterator[dict[str, Tensor]]:
@@ -142,25 +119,31 @@ def sounds(phones: Sequence[Phone], frames: int) -> Tensor:
     return labels
 
 
-def train_hearing(config: TrainConfig, corpus: Path, output: Path) -> None:
-    """Train on the speech in ``corpus`` (``python -m enliven.toonworld.espeak``), continuing where a run stopped.
+def new_ears(params: HearingParams) -> tuple[Wav2VecEncoder, MouthFromSpeech]:
+    """An encoder that hears like a filter bank and knows nothing yet, and heads for it."""
+    encoder: Wav2VecEncoder = build_network(params)
+    listen_like_a_filter_bank(encoder.network)
+    return encoder, MouthFromSpeech(encoder.layers, encoder.channels)
 
-    Writes ``audio_encoder`` and ``audio_mouth`` into ``output``. MediaError when ``corpus`` holds no speech.
+
+def train_hearing(
+    config: TrainConfig,
+    corpus: Path,
+    encoder: Wav2VecEncoder,
+    heads: MouthFromSpeech,
+    on_progress: OnProgress = ignore_progress,
+) -> None:
+    """Train both on the speech in ``corpus`` (``python -m enliven.toonworld.espeak``), from where a run stopped.
+
+    They end with the averages of their weights. MediaError when ``corpus`` holds no speech.
     """
     speeches = [read_speech(path.with_suffix(".flac")) for path in sorted(corpus.glob("*.json"))]
     if not speeches:
         raise MediaError(f"no speech in {corpus}", hint="build it with: python -m enliven.toonworld.espeak FOLDER")
-    torch.manual_seed(config.seed)
-    encoder = Wav2VecEncoder(toon_config(), FPS)
-    listen_like_a_filter_bank(encoder.network)
-    objective = HearingObjective(encoder, MouthFromSpeech(encoder.layers, encoder.channels))
-    trainer = Trainer(config, objective, hearing_batches(speeches))
-    trainer.fit()
+    trainer = Trainer(config, HearingObjective(encoder, heads), hearing_batches(speeches))
+    trainer.fit(on_progress)
     encoder.network.load_state_dict(trainer.averaged("encoder"))
-    objective.heads.load_state_dict(trainer.averaged("heads"))
-    output.mkdir(parents=True, exist_ok=True)
-    encoder.save(output / "audio_encoder.safetensors")
-    objective.heads.save(output / "audio_mouth.safetensors")
+    heads.load_state_dict(trainer.averaged("heads"))
 
 
 def correlation(encoder: Wav2VecEncoder, heads: MouthFromSpeech, speeches: Sequence[Speech]) -> dict[str, float]:

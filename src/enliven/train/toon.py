@@ -7,7 +7,6 @@ Every stage keeps its data and checkpoints in the folder of the recipe and goes 
 """
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from enliven.data.encoded import encode_clip, save_encoded
 from enliven.errors import RequestError
 from enliven.models.audio import Wav2VecEncoder
 from enliven.models.longcat import LongCat
+from enliven.models.mouth import MouthFromSpeech
 from enliven.models.networks import load_network, save_network
 from enliven.models.text import TextEncoder
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
@@ -27,7 +27,7 @@ from enliven.toonworld import espeak
 from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batches
 from enliven.train.batches import ClipBatches
 from enliven.train.flow import FlowObjective
-from enliven.train.hearing import train_hearing
+from enliven.train.hearing import keep_first_layer, new_ears, train_hearing
 from enliven.train.reading import ReadingObjective, caption_batches, new_text_encoder
 from enliven.train.trainer import TrainConfig, Trainer
 from enliven.types import OnProgress, Progress, ignore_progress
@@ -89,11 +89,19 @@ def _speech(recipe: ToonRecipe, on_progress: OnProgress) -> None:
 
 
 def _hearing(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    torch.manual_seed(0)
+    mouth = recipe.weights / "audio_mouth.safetensors"
+    if recipe.warm_start:
+        encoder, heads = load_network(recipe.weights / "audio"), MouthFromSpeech.load(mouth)
+        for part in (encoder, heads):
+            part.requires_grad_(requires_grad=True)
+        keep_first_layer(encoder.network)
+    else:
+        encoder, heads = new_ears(find_model(recipe.model).params.audio)
     config = replace(_config(recipe, recipe.hearing, "hearing"), muon="", dtype="float32", decay=0.5, ema=0.995)
-    train_hearing(config, recipe.folder / "speech", recipe.folder)
-    save_network(Wav2VecEncoder.load(recipe.folder / "audio_encoder.safetensors"), recipe.weights / "audio")
-    shutil.copy(recipe.folder / "audio_mouth.safetensors", recipe.weights)
-    on_progress(Progress("", 1, 1))
+    train_hearing(config, recipe.folder / "speech", encoder, heads, on_progress)
+    save_network(encoder, recipe.weights / "audio")
+    heads.save(mouth)
 
 
 def _reading(recipe: ToonRecipe, on_progress: OnProgress) -> None:
