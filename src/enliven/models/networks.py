@@ -22,7 +22,7 @@ from enliven.models.audio import Wav2VecEncoder
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.text import TextEncoder, TextParams, read_tokenizer
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams, VideoAutoencoder
-from enliven.models.wan import WanAutoencoder, WanAutoencoderParams
+from enliven.models.wan_autoencoder import WanAutoencoder, WanAutoencoderParams
 from enliven.models.weights import load_weights, save_weights
 
 TOKENIZER = "tokenizer.json"

@@ -14,7 +14,7 @@ from enliven.models.longcat_audio import AudioParams
 from enliven.models.networks import HearingParams, NetworkParams
 from enliven.models.text import TextParams
 from enliven.models.vae import ToonAutoencoderParams
-from enliven.models.wan import WanAutoencoderParams
+from enliven.models.wan_autoencoder import WanAutoencoderParams
 from enliven.systems.carry import KeepLatents
 from enliven.systems.spec import ModelSpec
 from enliven.types import AttentionRule, LatentLayout, Role

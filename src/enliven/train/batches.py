@@ -31,8 +31,8 @@ class TaskMix:
     are the model's own and never perfect.
     """
 
-    text: float = 0.1
-    image: float = 0.35
+    text: float = 0.18
+    image: float = 0.32
     null_audio: float = 0.05
     null_text: float = 0.05
     null_both: float = 0.08

@@ -5,7 +5,7 @@ import torch
 
 from enliven.models.networks import load_network, save_network
 from enliven.models.vae import VideoAutoencoder
-from enliven.models.wan import WanAutoencoder, WanAutoencoderParams
+from enliven.models.wan_autoencoder import WanAutoencoder, WanAutoencoderParams
 
 SIZES = {"base_dim": 8, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1}
 
