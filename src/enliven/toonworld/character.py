@@ -170,13 +170,14 @@ def caption(character: Character) -> str:
     if character.earrings:
         traits.append("earrings")
     if character.hat:
-        traits.append(f"{_article(character.accent)} {character.hat}")
+        traits.append(f"{article(character.accent)} {character.hat}")
     *others, last = traits
     looks = f"{', '.join(others)} and {last}" if others else last
-    return f"A cartoon {character.person} with {looks} in {_clothing(character)}, in front of {_place(character)}."
+    return f"A cartoon {character.person} with {looks} in {_clothing(character)}, in front of {place(character)}."
 
 
-def _article(colour: Colour) -> str:
+def article(colour: Colour) -> str:
+    """The name of a colour with its article."""
     return f"{'an' if colour.name[0] in 'aeiou' else 'a'} {colour.name}"
 
 
@@ -192,19 +193,20 @@ def _hair_words(character: Character) -> str:
 
 
 def _clothing(character: Character) -> str:
-    sweater = f"{_article(character.cloth)} sweater"
+    sweater = f"{article(character.cloth)} sweater"
     if character.shirt is Shirt.PLAIN:
         return sweater
-    return f"{sweater} with {_article(character.accent)} {character.shirt}"
+    return f"{sweater} with {article(character.accent)} {character.shirt}"
 
 
-def _place(character: Character) -> str:
-    wall = f"{_article(character.wall)} wall"
+def place(character: Character) -> str:
+    """The words for what is behind a character."""
+    wall = f"{article(character.wall)} wall"
     return {
         Scene.PLAIN: wall,
         Scene.WINDOW: f"{wall} with a window",
         Scene.HILLS: f"{character.decor.name} hills",
-        Scene.SUN: f"{_article(character.decor)} sun",
+        Scene.SUN: f"{article(character.decor)} sun",
         Scene.SHELF: f"{wall} with a shelf",
         Scene.PLANT: f"{wall} with a plant",
         Scene.LAMP: f"{wall} with a lamp",
