@@ -10,13 +10,15 @@ from torch import Tensor
 from enliven.data.encoded import EncodedClip, save_encoded
 from enliven.errors import ConfigError
 from enliven.systems.longcat import ReferenceSkip
-from enliven.train.batches import ClipBatches, TaskMix
+from enliven.train.batches import ClipBatches, Drops
+from enliven.train.cuts import StitchedCuts
 from enliven.types import Role, Text
 
 LATENTS, CHOSEN = 9, (0, 7, 13, 20, 26, 32)
 FRAMES, CONTEXT = 5, 2
-EXACT = {"null_audio": 0.0, "null_text": 0.0, "null_both": 0.0, "blur": 0.0}
-CONTINUE = TaskMix(text=0, image=0, **EXACT)
+SIZES = {"frames": FRAMES, "context": CONTEXT}
+CONTINUE = StitchedCuts(**SIZES, text=0, image=0, blur=0)
+ALL = Drops(0, 0, 0)
 
 
 def write_clip(folder: Path, name: int) -> None:
@@ -51,9 +53,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def batches(folder: Path, mix: TaskMix, batch: int = 4) -> ClipBatches:
+def batches(folder: Path, cut: StitchedCuts, batch: int = 4, drops: Drops = ALL) -> ClipBatches:
     torch.manual_seed(0)
-    return ClipBatches(folder, embed, batch=batch, frames=FRAMES, context=CONTEXT, mix=mix)
+    return ClipBatches(folder, embed, cut, batch=batch, drops=drops)
 
 
 def times(latents: Tensor) -> list[int]:
@@ -62,7 +64,7 @@ def times(latents: Tensor) -> list[int]:
 
 @pytest.mark.parametrize("given", [0, 1])
 def test_openings_begin_with_the_clip(folder: Path, given: int) -> None:
-    told = batches(folder, TaskMix(text=1 - given, image=given, **EXACT)).make()
+    told = batches(folder, StitchedCuts(**SIZES, text=1 - given, image=given)).make()
     assert told["clip"].layout == ReferenceSkip(0, 0)(frames=FRAMES, context=given, reference=False)
     assert times(told["clip"].latents) == list(range(FRAMES))
     assert told["given"].shape[2] == given
@@ -109,7 +111,7 @@ def test_a_continuation_hears_from_the_last_frame_of_its_first_context_latent(fo
 
 def test_the_reference_is_skipped_as_often_as_said(folder: Path) -> None:
     def widths(skip: float) -> set[bool]:
-        source = batches(folder, TaskMix(text=0, image=0, skip=skip, **EXACT))
+        source = batches(folder, StitchedCuts(**SIZES, text=0, image=0, skip=skip))
         layouts = [source.make()["clip"].layout for _ in range(40)]
         return {any(len(rule.keys[0]) == FRAMES for rule in layout.attention[2:]) for layout in layouts}
 
@@ -118,7 +120,7 @@ def test_the_reference_is_skipped_as_often_as_said(folder: Path) -> None:
 
 
 def test_tasks_come_as_often_as_said(folder: Path) -> None:
-    source = batches(folder, TaskMix(text=0.2, image=0.3), batch=1)
+    source = batches(folder, StitchedCuts(**SIZES, text=0.2, image=0.3), batch=1)
     clean = [source.make()["clip"].layout.clean for _ in range(300)]
     assert clean.count(0) / 300 == pytest.approx(0.2, abs=0.08)
     assert clean.count(1) / 300 == pytest.approx(0.3, abs=0.09)
@@ -126,17 +128,17 @@ def test_tasks_come_as_often_as_said(folder: Path) -> None:
 
 
 def test_null_audio_is_nothing_and_quiet_clips_are_not(folder: Path) -> None:
-    audio = batches(folder, TaskMix(null_audio=0.5, null_both=0), batch=64).make()["cond"].audio
+    audio = batches(folder, CONTINUE, batch=64, drops=Drops(audio=0.5, both=0)).make()["cond"].audio
     loudest = audio.flatten(1).abs().amax(dim=1)
     null, quiet = loudest == 0, (loudest > 0) & (loudest < 1)
     assert 15 < null.sum() < 49
     assert quiet.any()
     assert (audio[~null] != 0).all()
-    assert (batches(folder, TaskMix(null_audio=0.0, null_both=0), batch=64).make()["cond"].audio != 0).all()
+    assert (batches(folder, CONTINUE, batch=64).make()["cond"].audio != 0).all()
 
 
 def test_dropped_text_is_the_null_text_with_its_mask(folder: Path) -> None:
-    told = batches(folder, TaskMix(null_audio=0, null_text=0.5, null_both=0), batch=64).make()
+    told = batches(folder, CONTINUE, batch=64, drops=Drops(audio=0, text=0.5, both=0)).make()
     text, null = told["cond"].text, told["cond"].null_text
     dropped = (text.tokens == null.tokens).flatten(1).all(dim=1)
     assert 15 < dropped.sum() < 49
@@ -147,7 +149,7 @@ def test_dropped_text_is_the_null_text_with_its_mask(folder: Path) -> None:
 
 
 def test_only_context_is_blurred_and_only_as_the_backbone_sees_it(folder: Path) -> None:
-    source = batches(folder, TaskMix(text=0, image=0, blur=0.5))
+    source = batches(folder, StitchedCuts(**SIZES, text=0, image=0, blur=0.5))
     disturbed = 0
     for _ in range(40):
         told = source.make()
@@ -159,14 +161,14 @@ def test_only_context_is_blurred_and_only_as_the_backbone_sees_it(folder: Path) 
 
 
 def test_batches_follow_from_the_random_state_whatever_came_before(folder: Path) -> None:
-    source = batches(folder, TaskMix())
+    source = batches(folder, StitchedCuts(**SIZES), drops=Drops())
     for _ in range(3):
         next(iter(source))
     for seed in range(4):
         torch.manual_seed(seed)
         one = next(iter(source))
         torch.manual_seed(seed)
-        two = next(iter(ClipBatches(folder, embed, batch=4, frames=FRAMES, context=CONTEXT)))
+        two = next(iter(ClipBatches(folder, embed, StitchedCuts(**SIZES), batch=4)))
         assert torch.equal(one["clip"].latents, two["clip"].latents)
         assert torch.equal(one["given"], two["given"])
         assert torch.equal(one["cond"].audio, two["cond"].audio)
@@ -182,19 +184,19 @@ def test_new_clips_are_taken_in_whenever_they_come(folder: Path, tmp_path: Path)
     torch.manual_seed(1)
     grown = source.make()["clip"].latents
     torch.manual_seed(1)
-    fresh = ClipBatches(folder, embed, batch=4, frames=FRAMES, context=CONTEXT, mix=CONTINUE)
+    fresh = ClipBatches(folder, embed, CONTINUE, batch=4, drops=ALL)
     assert torch.equal(grown, fresh.make()["clip"].latents)
     assert set(source.texts) == {"", *(f"caption {name}" for name in (0, 1, 2, 4, 10))}
 
 
 def test_a_folder_without_clips_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no encoded clips"):
-        ClipBatches(tmp_path, embed)
+        ClipBatches(tmp_path, embed, CONTINUE)
 
 
 def test_at_most_one_kind_of_dropping_holds_and_each_as_often_as_asked(folder: Path) -> None:
     torch.manual_seed(0)
-    told = batches(folder, TaskMix(null_audio=0.2, null_text=0.3, null_both=0.4), batch=2000).make()["cond"]
+    told = batches(folder, CONTINUE, batch=2000, drops=Drops(audio=0.2, text=0.3, both=0.4)).make()["cond"]
     deaf = (told.audio == 0).flatten(1).all(dim=1)
     mute = (told.text.tokens == told.null_text.tokens).flatten(1).all(dim=1)
     for found, expected in ((deaf & ~mute, 0.2), (mute & ~deaf, 0.3), (deaf & mute, 0.4)):

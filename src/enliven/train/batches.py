@@ -1,8 +1,4 @@
-"""From encoded clips to batches: pick a task, cut the clip, arrange it, drop conditions.
-
-The tasks of LongCat 3.1: audio + text (nothing given), audio + text + image (first latent given) and continuation
-(reference and context given, in the stitched format of 3.4: context latents are cut out of a longer encoding).
-"""
+"""From encoded clips to batches: cut clips out, drop conditions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,34 +6,43 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from enliven.data.encoded import EncodedClip, load_encoded
 from enliven.errors import ConfigError
 from enliven.models.audio import SpeechFeatures
-from enliven.systems.longcat import ReferenceSkip
-from enliven.types import Conditioning, LatentClip, LatentLayout, Text
-
-FPS = 25
+from enliven.train.cuts import Cutting
+from enliven.types import Conditioning, Text
 
 
 @dataclass(frozen=True, slots=True)
-class TaskMix:
-    """How often each task is trained, and how often conditions are dropped or disturbed.
+class Drops:
+    """How often a sample is not told something; at most one of the three holds. Guidance runs all of them."""
 
-    Of ``null_audio``, ``null_text`` and ``null_both`` at most one holds for a sample; guidance runs all three.
-    ``blur`` is the highest noise level put on context latents, whose level is still given as 0: at inference they
-    are the model's own and never perfect.
-    """
+    audio: float = 0.05
+    text: float = 0.05
+    both: float = 0.08
 
-    text: float = 0.18
-    image: float = 0.32
-    null_audio: float = 0.05
-    null_text: float = 0.05
-    null_both: float = 0.08
-    skip: float = 0.3
-    blur: float = 0.15
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """For each of ``count`` samples whether it hears nothing, and whether it is told the null text."""
+        chance = torch.rand(count)
+        both = chance < self.both
+        deaf = chance < self.both + self.audio
+        mute = both | (~deaf & (chance < self.both + self.audio + self.text))
+        return deaf, mute
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Windows of ``window`` features around a video frame, ``stride`` features to each."""
+
+    window: int = 5
+    stride: int = 1
+
+    def heard(self, clip: EncodedClip, frames: range) -> Tensor:
+        """What one person's clip sounds like in video ``frames`` ``[1 f w layers c]``."""
+        features = SpeechFeatures(clip.audio, self.stride)  # a video frame is the unit of time
+        return features.windows(frames, self.window, self.stride)[None]
 
 
 class ClipBatches:
@@ -47,15 +52,14 @@ class ClipBatches:
         self,
         folder: Path,
         embed: Callable[[Sequence[str]], Text],
+        cut: Cutting,
         *,
         batch: int = 8,
-        frames: int = 11,
-        context: int = 2,
-        mix: TaskMix | None = None,
+        listening: Listening | None = None,
+        drops: Drops | None = None,
     ) -> None:
-        self.folder, self.batch, self.frames, self.context = folder, batch, frames, context
-        self.mix = mix or TaskMix()
-        self.embed = embed
+        self.folder, self.embed, self.cut, self.batch = folder, embed, cut, batch
+        self.listening, self.drops = listening or Listening(), drops or Drops()
         self.clips: dict[str, EncodedClip] = {}
         self.texts: dict[str, Text] = {}
         self.look()
@@ -85,60 +89,16 @@ class ClipBatches:
         names = sorted(self.clips)
         picks = torch.randint(len(names), (self.batch,))
         clips = [self.clips[names[int(pick)]] for pick in picks]
-        draw = _uniform()
-        if draw < self.mix.text + self.mix.image:
-            start, reference, layout = 0, None, self._opening(given=draw >= self.mix.text)
-        else:
-            start, reference, layout = self._continuation(clips[0])
-        truth = torch.stack([clip.latents[:, start : start + self.frames] for clip in clips])
-        if reference is not None:
-            truth = torch.cat([torch.stack([clip.references[reference] for clip in clips])[:, :, None], truth], dim=2)
-        clip = LatentClip(truth, layout)
-        return {"clip": clip, "given": self._given(clip), "cond": self._conditioning(clips, start)}
+        cut = self.cut(clips)
+        return {"clip": cut.clip, "given": cut.given, "cond": self._conditioning(clips, cut.heard)}
 
-    def _opening(self, *, given: bool) -> LatentLayout:
-        return ReferenceSkip(0, 0)(frames=self.frames, context=1 if given else 0, reference=False)
-
-    def _continuation(self, clip: EncodedClip) -> tuple[int, int, LatentLayout]:
-        """A cut inside the clip and a reference from anywhere in it, placed by its distance in time (3.3)."""
-        start = _integer(1, clip.latents.shape[1] - self.frames)
-        reference = _integer(0, clip.references.shape[0] - 1)
-        position = int(clip.reference_frames[reference]) / 4 - start
-        radius = _integer(1, 3) if _uniform() < self.mix.skip else 0
-        arrange = ReferenceSkip(position, radius)
-        return start, reference, arrange(frames=self.frames, context=self.context, reference=True)
-
-    def _given(self, clip: LatentClip) -> Float[Tensor, "b c clean h w"]:
-        """Clean latents, the context slightly disturbed in half of the batches."""
-        given = clip.latents[:, :, : clip.layout.clean].clone()
-        if clip.layout.references and _uniform() < 0.5:
-            level = _uniform() * self.mix.blur
-            context = given[:, :, clip.layout.references :]
-            given[:, :, clip.layout.references :] = context.lerp(torch.randn_like(context), level)
-        return given
-
-    def _conditioning(self, clips: Sequence[EncodedClip], start: int) -> Conditioning:
-        heard = range(4 * start, 4 * (start + self.frames) - 3)
-        audio = torch.stack([SpeechFeatures(clip.audio, FPS).windows(heard)[None] for clip in clips])
-        draw, both = torch.rand(self.batch), self.mix.null_both
-        deaf = draw < both + self.mix.null_audio
-        mute = (draw < both) | ((draw >= both + self.mix.null_audio) & (draw < self._dropped))
+    def _conditioning(self, clips: Sequence[EncodedClip], heard: range) -> Conditioning:
+        deaf, mute = self.drops.draw(len(clips))
+        audio = torch.stack([self.listening.heard(clip, heard) for clip in clips])
         audio[deaf] = 0
         null = self.texts[""]
         texts = [null if drop else self.texts[clip.caption] for clip, drop in zip(clips, mute.tolist(), strict=True)]
         return Conditioning(_stack(texts), _stack([null] * len(clips)), audio)
-
-    @property
-    def _dropped(self) -> float:
-        return self.mix.null_both + self.mix.null_audio + self.mix.null_text
-
-
-def _uniform() -> float:
-    return float(torch.rand(()))
-
-
-def _integer(low: int, high: int) -> int:
-    return int(torch.randint(low, high + 1, ()))
 
 
 def _stack(texts: Sequence[Text]) -> Text:

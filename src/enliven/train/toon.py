@@ -26,6 +26,7 @@ from enliven.systems import find_model
 from enliven.toonworld import espeak
 from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batches
 from enliven.train.batches import ClipBatches
+from enliven.train.cuts import StitchedCuts
 from enliven.train.flow import FlowObjective
 from enliven.train.hearing import keep_first_layer, new_ears, train_hearing
 from enliven.train.reading import ReadingObjective, caption_batches, new_text_encoder
@@ -171,9 +172,8 @@ def _backbone(recipe: ToonRecipe, on_progress: OnProgress) -> None:
     batches = ClipBatches(
         recipe.folder / "encoded",
         text,
+        StitchedCuts(geometry.latents(geometry.frames), geometry.latents(geometry.context)),
         batch=recipe.backbone.batch,
-        frames=geometry.latents(geometry.frames),
-        context=geometry.latents(geometry.context),
     )
     config = replace(_config(recipe, recipe.backbone, "backbone"), ema=0.997)
     trainer = Trainer(config, FlowObjective(network), iter(batches))

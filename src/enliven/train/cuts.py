@@ -1,0 +1,137 @@
+"""How training clips are cut out of longer encoded ones: one strategy for each paper."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from enliven.data.encoded import EncodedClip
+from enliven.diffusion.clips import Arrange
+from enliven.systems.longcat import ReferenceSkip
+from enliven.types import LatentClip, LatentLayout
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A batch of training clips: the truth, its clean frames as the backbone sees them, the video frames it hears."""
+
+    clip: LatentClip
+    given: Float[Tensor, "b c clean h w"]
+    heard: range
+
+
+@runtime_checkable
+class Cutting(Protocol):
+    """Cuts a batch, all with one layout, out of clips of one length."""
+
+    def __call__(self, clips: Sequence[EncodedClip]) -> Cut:
+        """Draws its chances from torch's generator."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StitchedCuts:
+    """LongCat-Video-Avatar 3.1 and 3.4: audio and text (nothing given), with an image (the first latent given), or
+    a continuation, whose context latents come out of a longer encoding and whose reference from anywhere in it.
+
+    ``text`` and ``image`` say how often the first two come, ``skip`` how often the reference is skipped around its
+    place. ``blur`` is the highest noise level put on half of the contexts, given as 0 still: at inference they are
+    the model's own and never perfect. ``frames`` and ``context`` are counted in latent frames.
+    """
+
+    frames: int = 11
+    context: int = 2
+    text: float = 0.18
+    image: float = 0.32
+    skip: float = 0.3
+    blur: float = 0.15
+
+    def __call__(self, clips: Sequence[EncodedClip]) -> Cut:
+        """The first clip decides where a continuation begins."""
+        draw = _uniform()
+        if draw < self.text + self.image:
+            layout = ReferenceSkip(0, 0)(frames=self.frames, context=int(draw >= self.text), reference=False)
+            truth = _latents(clips, 0, self.frames)
+            return Cut(LatentClip(truth, layout), truth[:, :, : layout.clean], _heard(0, self.frames))
+        start = _integer(1, clips[0].latents.shape[1] - self.frames)
+        reference = _integer(0, clips[0].references.shape[0] - 1)
+        truth = torch.cat([_picture(clips, reference), _latents(clips, start, self.frames)], dim=2)
+        layout = self._continuation(clips[0], start, reference)
+        given = _blurred(truth[:, :, : layout.clean], kept=1, most=self.blur)
+        return Cut(LatentClip(truth, layout), given, _heard(start, self.frames))
+
+    def _continuation(self, clip: EncodedClip, start: int, reference: int) -> LatentLayout:
+        """The reference is placed by its distance in time (3.3)."""
+        position = int(clip.reference_frames[reference]) / 4 - start
+        radius = _integer(1, 3) if _uniform() < self.skip else 0
+        return ReferenceSkip(position, radius)(frames=self.frames, context=self.context, reference=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PivotCuts:
+    """Soul 3.3: a pivot before every clip, its overlap given in a part of the batches.
+
+    The pivot shows a random moment, in ``opening`` of the batches the one just before the clip, as where a video
+    begins. ``overlap`` latent frames of the ``frames`` are given in ``continuing`` of the batches, blurred as above.
+    In ``free`` of the batches there is neither: a video without a portrait.
+    """
+
+    arrange: Arrange
+    frames: int = 12
+    overlap: int = 2
+    opening: float = 0.3
+    continuing: float = 0.5
+    free: float = 0.05
+    blur: float = 0.1
+
+    def __call__(self, clips: Sequence[EncodedClip]) -> Cut:
+        """The first clip decides where the cut begins; the latent frame of a single video frame is never in it."""
+        if _uniform() < self.free:
+            layout = self.arrange(frames=self.frames + 1, context=0, reference=False)
+            truth = _latents(clips, 0, self.frames + 1)
+            return Cut(LatentClip(truth, layout), truth[:, :, :0], _heard(0, self.frames + 1))
+        start = _integer(1, clips[0].latents.shape[1] - self.frames)
+        layout = self.arrange(
+            frames=self.frames, context=self.overlap if _uniform() < self.continuing else 0, reference=True
+        )
+        opens = not layout.clean > 1 and _uniform() < self.opening / (1 - self.continuing)
+        reference = self._before(clips[0], start) if opens else _integer(0, clips[0].references.shape[0] - 1)
+        truth = torch.cat([_picture(clips, reference), _latents(clips, start, self.frames)], dim=2)
+        given = _blurred(truth[:, :, : layout.clean], kept=1, most=self.blur)
+        return Cut(LatentClip(truth, layout), given, range(4 * start - 3, 4 * (start + self.frames) - 3))
+
+    def _before(self, clip: EncodedClip, start: int) -> int:
+        """The reference nearest to the last video frame before the cut."""
+        return int((clip.reference_frames - 4 * (start - 1)).abs().argmin())
+
+
+def _latents(clips: Sequence[EncodedClip], start: int, frames: int) -> Float[Tensor, "b c t h w"]:
+    return torch.stack([clip.latents[:, start : start + frames] for clip in clips])
+
+
+def _picture(clips: Sequence[EncodedClip], reference: int) -> Float[Tensor, "b c 1 h w"]:
+    return torch.stack([clip.references[reference] for clip in clips])[:, :, None]
+
+
+def _heard(start: int, frames: int) -> range:
+    """The video frames of latent frames, of the first of them only the last."""
+    return range(4 * start, 4 * (start + frames) - 3)
+
+
+def _blurred(given: Float[Tensor, "b c clean h w"], kept: int, most: float) -> Float[Tensor, "b c clean h w"]:
+    """In half of all batches with noise up to the level ``most`` on all but the first ``kept`` frames."""
+    if given.shape[2] == kept or _uniform() >= 0.5:
+        return given
+    context = given[:, :, kept:]
+    return torch.cat([given[:, :, :kept], context.lerp(torch.randn_like(context), _uniform() * most)], dim=2)
+
+
+def _uniform() -> float:
+    return float(torch.rand(()))
+
+
+def _integer(low: int, high: int) -> int:
+    return int(torch.randint(low, high + 1, ()))

@@ -1,0 +1,84 @@
+"""Tests of cuts with a pivot; those with stitched contexts are tested through batches."""
+
+import pytest
+import torch
+
+from enliven.data.encoded import EncodedClip
+from enliven.train.cuts import Cutting, PivotCuts, StitchedCuts
+from enliven.types import AttentionRule, LatentLayout, Role
+
+LATENTS, FRAMES, OVERLAP = 9, 5, 2
+PICTURES = 100
+
+
+def arrange(*, frames: int, context: int, reference: bool) -> LatentLayout:
+    """Everything sees everything; the pivot stands first."""
+    total = frames + int(reference)
+    roles = (Role.REFERENCE,) * reference + (Role.CONTEXT,) * context + (Role.NOISE,) * (frames - context)
+    return LatentLayout(roles, tuple(map(float, range(total))), (AttentionRule(range(total), (range(total),)),))
+
+
+def clip() -> EncodedClip:
+    """Latent ``j`` is ``j``, the picture of frame ``i`` is ``100 + i``."""
+    shown = torch.arange(0, 4 * LATENTS - 3, 4)
+    return EncodedClip(
+        latents=torch.arange(float(LATENTS))[None, :, None, None].expand(3, -1, 2, 2),
+        references=(PICTURES + shown).float()[:, None, None, None].expand(-1, 3, 2, 2),
+        reference_frames=shown,
+        audio=torch.zeros(33, 2, 4),
+        mouth=torch.zeros(33, 5),
+        caption="",
+        silent=False,
+    )
+
+
+def cuts(**changes: float) -> PivotCuts:
+    torch.manual_seed(0)
+    return PivotCuts(arrange, FRAMES, OVERLAP, **{"free": 0.0, "blur": 0.0, **changes})
+
+
+@pytest.mark.parametrize("cut", [StitchedCuts(), PivotCuts(arrange)])
+def test_papers_are_strategies(cut: Cutting) -> None:
+    assert isinstance(cut, Cutting)
+
+
+def test_a_pivot_stands_before_latents_of_four_frames_each() -> None:
+    cutting, starts = cuts(), set()
+    for _ in range(60):
+        cut = cutting([clip()] * 2)
+        pivot, *times = cut.clip.latents[0, 0, :, 0, 0].tolist()
+        assert pivot >= PICTURES
+        assert times == [times[0] + i for i in range(FRAMES)]
+        first = int(times[0])
+        assert cut.heard == range(4 * first - 3, 4 * (first + FRAMES) - 3), "all video frames of these latents"
+        assert torch.equal(cut.given, cut.clip.latents[:, :, : cut.clip.layout.clean])
+        starts.add(first)
+    assert starts == set(range(1, LATENTS - FRAMES + 1)), "never the latent that holds a single frame"
+
+
+def test_overlaps_and_openings_come_as_often_as_said() -> None:
+    cutting = cuts(continuing=0.4, opening=0.3)
+    made = [cutting([clip()]) for _ in range(400)]
+    continuing = [cut.clip.layout.clean == 1 + OVERLAP for cut in made]
+    assert sum(continuing) / 400 == pytest.approx(0.4, abs=0.06)
+    before = [cut.clip.latents[0, 0, 0, 0, 0] - PICTURES == cut.heard.start - 1 for cut in made]
+    by_chance = (1 - 0.3) / LATENTS
+    assert sum(before) / 400 == pytest.approx(0.3 + by_chance, abs=0.07)
+
+
+def test_without_a_portrait_the_clip_begins_with_its_single_frame() -> None:
+    cut = cuts(free=1.0)([clip()])
+    assert cut.clip.latents[0, 0, :, 0, 0].tolist() == list(range(FRAMES + 1))
+    assert cut.clip.layout.clean == 0
+    assert cut.heard == range(4 * FRAMES + 1)
+    assert cut.given.shape[2] == 0
+
+
+def test_the_pivot_is_never_blurred() -> None:
+    cutting, blurred = cuts(continuing=1.0, blur=0.5), 0
+    for _ in range(30):
+        cut = cutting([clip()])
+        truth = cut.clip.latents[:, :, : cut.clip.layout.clean]
+        assert torch.equal(cut.given[:, :, :1], truth[:, :, :1])
+        blurred += not torch.equal(cut.given, truth)
+    assert 5 < blurred < 25
