@@ -128,12 +128,13 @@ class Conditioning:
 
     ``audio`` holds, for each video frame of the clip, a window of encoder features: ``w`` neighbours of ``layers``
     hidden states. All zeros is *null audio* (guidance); *silence* is an encoded quiet waveform and not zero.
+    ``regions``, of any size, are where each of several people is in the first frame, and last the background.
     """
 
     text: Text
     null_text: Text
     audio: Float[Tensor, "b p f w layers c"]
-    regions: Bool[Tensor, "b classes h w"] | None = None
+    regions: Bool[Tensor, "b regions height width"] | None = None
 
     def without(self, *, text: bool = False, audio: bool = False) -> "Conditioning":
         """The same conditions with the text replaced by the negative one, or the audio by null audio."""

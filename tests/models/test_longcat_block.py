@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from enliven.models.layers import rope_table
 from enliven.models.longcat_audio import AudioParams
 from enliven.models.longcat_block import AudioAttention, Block, Given, TextAttention
+from enliven.models.speakers import Labels, band_two, label_map
 from enliven.types import AttentionRule, Text
 from golden_files import golden
 
@@ -21,6 +22,23 @@ def test_audio_attention_agrees_with_the_published_one(name: str) -> None:
     x = case.inputs["x"].unflatten(1, (frames, rows * columns))
     audio = case.inputs["cond"].unflatten(0, (-1, frames))
     heard = network(x[:, clean:], audio[:, clean:])
+    assert_close(heard.flatten(1, 2), case.outputs["noise"], atol=5e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "voices"), [("multi_2h_3c", 2), ("multi_3h_3c", 3), ("multi_3h_4c", 3)])
+def test_audio_attention_of_several_voices_agrees_with_the_published_one(name: str, voices: int) -> None:
+    record = golden("audio_cross_attn")
+    sizes, case = record.config, record.case(name)
+    network = AudioAttention(sizes["dim"], sizes["num_heads"], sizes["encoder_hidden_states_dim"])
+    network.load_state_dict(record.state_dict)
+    (frames, rows, columns), clean = case.args["shape"], case.args["num_cond_latents"]
+    x = case.inputs["x"].unflatten(1, (frames, rows * columns))
+    audio = case.inputs["cond"].unflatten(0, (-1, frames))[:, clean:]
+    seen = case.inputs["x_ref_attn_map"][None].unflatten(2, (frames - clean, rows * columns))
+    bands = band_two(voices, seen.shape[1])
+    tokens = label_map(seen, torch.tensor(bands.regions))
+    labels = Labels(tokens, torch.tensor(bands.voices).repeat_interleave(audio.shape[2] // voices))
+    heard = network(x[:, clean:], audio, labels)
     assert_close(heard.flatten(1, 2), case.outputs["noise"], atol=5e-5, rtol=0)
 
 

@@ -17,6 +17,7 @@ from enliven.models.backbone import ClipCache
 from enliven.models.layers import Linear32, modulate, rope_table, timestep_embedding
 from enliven.models.longcat_audio import AudioParams, AudioProj
 from enliven.models.longcat_block import Block, Given
+from enliven.models.speakers import Banding, Speakers, band_each, place_speakers
 from enliven.types import Conditioning, LatentLayout, Text
 
 
@@ -145,12 +146,14 @@ class LongCat(nn.Module):
     """The LongCat backbone (see ``Backbone``).
 
     Freshly built it is ready to train: modulations and output start at zero, so each block begins as the identity
-    and audio enters gradually (section 3.1).
+    and audio enters gradually (section 3.1). It hears one voice, or several, each bound to the person in its region
+    of the first frame (section 3.5); ``banding`` shares out their labels.
     """
 
     def __init__(self, params: LongCatParams) -> None:
         super().__init__()
         self.params = params
+        self.banding: Banding = band_each
         self.x_embedder = PatchEmbedder(params)
         self.t_embedder = TimestepEmbedder(params)
         self.y_embedder = CaptionEmbedder(params)
@@ -172,7 +175,7 @@ class LongCat(nn.Module):
         """Velocity, noise - clean, in float32; zero for clean frames.
 
         ``sigma`` is in 0..1. An empty cache is filled by a pass over the clean frames. Raises RequestError when the
-        audio does not fit the layout, or the latents not the patches.
+        audio does not fit the layout or the regions, or the latents not the patches.
         """
         if cache is not None and not layout.cacheable:
             raise ValueError("clean frames of this layout see noise, so nothing of them holds; pass no cache")
@@ -198,6 +201,7 @@ class LongCat(nn.Module):
             clean=layout.clean,
             text=self.y_embedder(replace(cond.text, tokens=cond.text.tokens.to(dtype))),
             audio=self._audio_tokens(cond.audio, layout),
+            speakers=self._speakers(cond, layout, (height, width)),
         )
         return self.x_embedder(latents.to(dtype)), given
 
@@ -205,15 +209,24 @@ class LongCat(nn.Module):
         """Tokens of the noise frames. A reference from outside the clip has no sound of its own and needs none."""
         if self.params.audio is None:
             return None
-        if audio.shape[1] != 1:
-            raise RequestError(f"audio of {audio.shape[1]} people, but this network hears one", hint="give one voice")
-        tokens = self.audio_proj(audio[:, 0])
+        tokens = rearrange(self.audio_proj(audio.flatten(0, 1)), "(b p) t a c -> b t (p a) c", b=len(audio))
         if not len(layout) - layout.references <= tokens.shape[1] <= len(layout):
             raise RequestError(
                 f"audio for {tokens.shape[1]} latent frames, but the clip has {len(layout)}",
                 hint="cut the audio to the video frames that the clip hears",
             )
         return tokens[:, tokens.shape[1] - (len(layout) - layout.clean) :]
+
+    def _speakers(self, cond: Conditioning, layout: LatentLayout, grid: tuple[int, int]) -> Speakers | None:
+        """Who speaks where. One voice is for everybody, and regions say nothing then."""
+        audio, voices = self.params.audio, cond.audio.shape[1]
+        if audio is None or voices == 1:
+            return None
+        if cond.regions is None or not layout.clean:
+            missing = "a first frame that shows them" if cond.regions is not None else "the region of each speaker"
+            raise RequestError(f"{voices} voices, but not {missing}", hint="give a portrait, and who is where in it")
+        bands = self.banding(voices, cond.regions.shape[1], audio.class_range, audio.class_interval)
+        return place_speakers(cond.regions, grid, bands, audio.context_tokens)
 
     def _run(self, x: Tensor, given: Given, cache: ClipCache | None = None) -> Tensor:
         for index, block in enumerate(self.blocks):

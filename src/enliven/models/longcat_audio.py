@@ -19,6 +19,7 @@ class AudioParams:
 
     A window is ``audio_window`` features around one video frame, each of ``audio_block`` hidden states of
     ``audio_channel`` channels; ``vae_scale`` video frames make a latent frame, which gets ``context_tokens`` tokens.
+    ``class_range`` and ``class_interval`` are the labels of two speakers (``enliven.models.speakers``).
     """
 
     audio_window: int = 5
@@ -29,6 +30,8 @@ class AudioParams:
     context_tokens: int = 32
     vae_scale: int = 4
     audio_prenorm: bool = False
+    class_range: int = 24
+    class_interval: int = 4
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "AudioParams":

@@ -14,8 +14,27 @@ from torch import Tensor, nn
 from enliven.models.backbone import BlockCache
 from enliven.models.layers import LayerNorm32, Linear32, RMSNorm, add_gated, modulate, rotate
 from enliven.models.longcat_audio import AudioParams
+from enliven.models.speakers import Labels, LabelSpeakers, Speakers, turn
 from enliven.runtime.attention import CrossAttend, SelfAttend
 from enliven.types import AttentionRule, Text
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What all blocks of one pass are told.
+
+    The first ``clean`` frames of the pass are given and hear neither text nor audio. ``rope`` and ``rules`` speak of
+    all frames of the clip. ``audio`` holds the tokens of one voice after another; with several, ``speakers`` says
+    whose they are.
+    """
+
+    time: Float[Tensor, "b t e"]
+    rope: Complex64[Tensor, "all s pairs"]
+    rules: tuple[AttentionRule, ...]
+    clean: int
+    text: Text
+    audio: Float[Tensor, "b noise a c"] | None
+    speakers: Speakers | None = None
 
 
 class SelfAttention(nn.Module):
@@ -28,25 +47,30 @@ class SelfAttention(nn.Module):
         self.q_norm = RMSNorm(width // heads)
         self.k_norm = RMSNorm(width // heads)
         self.attend = SelfAttend()
+        self.label = LabelSpeakers()
         self.proj = nn.Linear(width, width)
 
     def forward(
-        self,
-        x: Float[Tensor, "b t s c"],
-        rope: Complex64[Tensor, "all s pairs"],
-        rules: tuple[AttentionRule, ...],
-        memory: BlockCache | None = None,
-    ) -> Float[Tensor, "b t s c"]:
-        """Attend among ``x`` and the frames in ``memory``; rotation comes after, so memory holds unrotated keys."""
+        self, x: Float[Tensor, "b t s c"], given: Given, memory: BlockCache | None = None
+    ) -> tuple[Float[Tensor, "b t s c"], Labels | None]:
+        """Attend among ``x`` and the frames in ``memory``; rotation comes after, so memory holds unrotated keys.
+
+        With several speakers, also the labels that say whom each noise token belongs to.
+        """
         q, k, v = rearrange(self.qkv(x), "b t s (three n d) -> three b t s n d", three=3, n=self.heads)
         q, k = self.q_norm(q), self.k_norm(k)
         if memory is not None:
             k, v = memory.extend(k, v)
         frames = k.shape[1]
         offset = frames - x.shape[1]
-        q, k = rotate(q, rope[offset:frames]), rotate(k, rope[:frames])
-        seen = self.attend(q.to(v.dtype), k.to(v.dtype), v, rules, offset)
-        return self.proj(seen.flatten(-2))
+        q, k = rotate(q, given.rope[offset:frames]).to(v.dtype), rotate(k, given.rope[:frames]).to(v.dtype)
+        seen = self.attend(q, k, v, given.rules, offset)
+        return self.proj(seen.flatten(-2)), self._label(q[:, given.clean :], k[:, 0], given.speakers)
+
+    def _label(self, q: Tensor, reference: Tensor, speakers: Speakers | None) -> Labels | None:
+        if speakers is None or not q.shape[1]:
+            return None
+        return Labels(self.label(q, reference, speakers), speakers.voices)
 
 
 class CrossAttention(nn.Module):
@@ -62,10 +86,13 @@ class CrossAttention(nn.Module):
         self.attend = CrossAttend()
         self.proj = nn.Linear(width, width)
 
-    def _read(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+    def _read(self, x: Tensor, context: Tensor, mask: Tensor | None = None, labels: Labels | None = None) -> Tensor:
         q = rearrange(self.q_linear(x), "b q (n d) -> b q n d", n=self.heads)
         k, v = rearrange(self.kv_linear(context), "b k (two n d) -> two b k n d", two=2, n=self.heads)
-        seen = self.attend(self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype), v, mask)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if labels is not None:
+            q, k = turn(q, labels.tokens.flatten(0, 1)), turn(k, labels.voices)
+        seen = self.attend(q.to(v.dtype), k.to(v.dtype), v, mask)
         return self.proj(seen.flatten(-2))
 
 
@@ -80,9 +107,11 @@ class TextAttention(CrossAttention):
 class AudioAttention(CrossAttention):
     """A latent frame hears the audio tokens of its own time only."""
 
-    def forward(self, x: Float[Tensor, "b t s c"], audio: Float[Tensor, "b t a c_audio"]) -> Float[Tensor, "b t s c"]:
-        """Attend from each frame's tokens to its audio tokens."""
-        return self._read(x.flatten(0, 1), audio.flatten(0, 1)).view(x.shape)
+    def forward(
+        self, x: Float[Tensor, "b t s c"], audio: Float[Tensor, "b t a c_audio"], labels: Labels | None = None
+    ) -> Float[Tensor, "b t s c"]:
+        """Attend from each frame's tokens to its audio tokens; labels, if any, say who belongs to whom."""
+        return self._read(x.flatten(0, 1), audio.flatten(0, 1), labels=labels).view(x.shape)
 
 
 class FeedForward(nn.Module):
@@ -97,22 +126,6 @@ class FeedForward(nn.Module):
     def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
         """Transform each token on its own."""
         return self.w2(F.silu(self.w1(x)) * self.w3(x))
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What all blocks of one pass are told.
-
-    The first ``clean`` frames of the pass are given and hear neither text nor audio. ``rope`` and ``rules`` speak of
-    all frames of the clip.
-    """
-
-    time: Float[Tensor, "b t e"]
-    rope: Complex64[Tensor, "all s pairs"]
-    rules: tuple[AttentionRule, ...]
-    clean: int
-    text: Text
-    audio: Float[Tensor, "b noise a c"] | None
 
 
 class Block(nn.Module):
@@ -138,25 +151,25 @@ class Block(nn.Module):
         """Transform the frames ``x``; with a memory, those that are not in it yet."""
         modulation = self.adaLN_modulation(given.time)[:, :, None].chunk(6, -1)
         shift, scale, gate, shift_ffn, scale_ffn, gate_ffn = modulation
-        x = add_gated(x, gate, self.attn(modulate(x, shift, scale), given.rope, given.rules, memory))
-        x = self._listen(x, given)
+        seen, labels = self.attn(modulate(x, shift, scale), given, memory)
+        x = self._listen(add_gated(x, gate, seen), given, labels)
         return add_gated(x, gate_ffn, self.ffn(modulate(x, shift_ffn, scale_ffn)))
 
-    def _listen(self, x: Tensor, given: Given) -> Tensor:
+    def _listen(self, x: Tensor, given: Given, labels: Labels | None) -> Tensor:
         if given.clean == x.shape[1]:
             return x
         clean, noise = x.split_with_sizes([given.clean, x.shape[1] - given.clean], 1)
         noise = noise + self.cross_attn(self.pre_crs_attn_norm(noise), given.text)
         if given.audio is not None:
-            noise = self._hear(noise, given.audio, given.time[:, given.clean :])
+            noise = self._hear(noise, given.audio, given.time[:, given.clean :], labels)
         return torch.cat([clean, noise], 1) if given.clean else noise
 
-    def _hear(self, noise: Tensor, audio: Tensor, time: Tensor) -> Tensor:
+    def _hear(self, noise: Tensor, audio: Tensor, time: Tensor, labels: Labels | None) -> Tensor:
         """Section 3.1: the modulation acts on what was heard, so a zero gate is the network without audio."""
         shift, scale, gate = self.audio_adaLN_modulation(time)[:, :, None].chunk(3, -1)
         if hasattr(self, "pre_audio_crs_attn_norm"):
             audio = self.pre_audio_crs_attn_norm(audio)
-        heard = self.audio_cross_attn(self.pre_video_crs_attn_norm(noise), audio)
+        heard = self.audio_cross_attn(self.pre_video_crs_attn_norm(noise), audio, labels)
         return add_gated(noise, gate, modulate(heard, shift, scale))
 
     def initialise(self) -> None:
