@@ -1,10 +1,18 @@
 """Tests of the toon autoencoder: causal, exact in pieces, linear where it says so."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
+import enliven
+from enliven.models.networks import load_network
 from enliven.models.vae import (
+    TOON_16,
+    TOON_16_EFFICIENT,
     DecodeStream,
     ToonAutoencoder,
     ToonAutoencoderParams,
@@ -12,16 +20,20 @@ from enliven.models.vae import (
     fold,
     unfold,
 )
+from enliven.toonworld.character import sample_character
+from enliven.toonworld.draw import portrait
 
 PARAMS = ToonAutoencoderParams(channels=4, inner_width=8, outer_width=8, blocks=(2, 1))
+PARAMS_16 = replace(PARAMS, spatial_factor=16, middle_widths=(6,), blocks=(2, 2, 1))
+SHIPPED = Path(enliven.__file__).parent / "weights/longcat-toon/autoencoder"
 
 
-@pytest.fixture(scope="module")
-def autoencoder() -> ToonAutoencoder:
+@pytest.fixture(scope="module", params=[PARAMS, PARAMS_16], ids=["8", "16"])
+def autoencoder(request: pytest.FixtureRequest) -> ToonAutoencoder:
     """Every weight random, also those that start at zero: else the past would not be looked at."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        autoencoder = ToonAutoencoder(PARAMS).eval().requires_grad_(False)
+        autoencoder = ToonAutoencoder(request.param).eval().requires_grad_(False)
         for parameter in autoencoder.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
         autoencoder.latent_mean.normal_()
@@ -78,7 +90,8 @@ def test_the_decoder_sees_the_past_and_not_the_future(autoencoder: ToonAutoencod
 
 def test_the_first_latent_owns_one_frame_and_every_other_one_four(autoencoder: ToonAutoencoder) -> None:
     torch.manual_seed(2)
-    video = torch.rand(1, 3, 13, 8, 8) * 2 - 1
+    side = autoencoder.spatial_factor
+    video = torch.rand(1, 3, 13, side, side) * 2 - 1
     latents = autoencoder.encode(video)
     assert latents.shape == (1, 4, 4, 1, 1)
     for frame in range(13):
@@ -117,7 +130,54 @@ def test_the_linear_part_inverts_itself_on_the_span_of_its_components() -> None:
         strict=False,
     )
     latents = torch.randn(1, 4, 3, 2, 2)
-    video = autoencoder.paint(latents, {})
-    first, rest = video[:, :, :4], video[:, :, 4:]
-    later = autoencoder.encode(torch.cat([first[:, :, 3:], rest], dim=2))[:, :, 1:]
+    later = autoencoder.encode(autoencoder.paint(latents, {}))[:, :, 1:]
     torch.testing.assert_close(later, latents[:, :, 1:], atol=1e-5, rtol=1e-4)
+
+
+def test_painting_in_pieces_has_the_gradients_of_painting_whole(autoencoder: ToonAutoencoder, latents: Tensor) -> None:
+    def seen(pieces: list[int]) -> Tensor:
+        memory: dict[str, Tensor] = {}
+        given = latents.clone().requires_grad_()
+        video = torch.cat([autoencoder.paint(piece, memory) for piece in given.split(pieces, dim=2)], dim=2)
+        return torch.autograd.grad(video[:, :, -1].square().sum(), given)[0]
+
+    whole = seen([6])
+    assert (whole.abs().amax(dim=(0, 1, 3, 4)) > 0).sum() > 1
+    torch.testing.assert_close(seen([1, 3, 2]), whole, atol=1e-4, rtol=1e-3)
+
+
+def test_levels_and_blocks_must_agree_and_fill_a_cell() -> None:
+    with pytest.raises(ValueError, match=r"blocks \(1, 1, 1\) for 2 levels"):
+        ToonAutoencoderParams(blocks=(1, 1, 1))
+    with pytest.raises(ValueError, match="5 levels do not grow a cell of 8 pixels"):
+        ToonAutoencoderParams(middle_widths=(4, 4, 4), blocks=(1, 1, 1, 1, 1))
+
+
+def test_only_the_decoder_trains_when_the_encoder_is_frozen() -> None:
+    autoencoder = ToonAutoencoder(PARAMS_16)
+    autoencoder.freeze_encoder()
+    kept = {name for name, value in autoencoder.named_parameters() if not value.requires_grad}
+    assert kept == {"analysis.weight", "analysis.bias"}
+    assert list(autoencoder.stages()) == ["inner", "middle0", "outer"]
+
+
+def test_the_shipped_weights_are_of_the_default_sizes_and_show_a_drawing() -> None:
+    autoencoder = load_network(SHIPPED)
+    assert autoencoder.params == ToonAutoencoderParams()
+    drawn = portrait(sample_character(5))[None, :, None] * 2 - 1
+    error = (autoencoder.decode(autoencoder.encode(drawn)) - drawn).square().mean()
+    assert error < 4 * 10 ** (-26 / 10)
+
+
+def test_the_efficient_decoder_costs_a_fifth_and_a_second_of_video_is_affordable() -> None:
+    """At 256 x 256 pixels and 25 frames a second, in thousand millions of multiplications."""
+    costs = []
+    for params in (TOON_16, TOON_16_EFFICIENT):
+        with torch.device("meta"):
+            autoencoder = ToonAutoencoder(params)
+        with FlopCounterMode(display=False) as counter:
+            autoencoder.paint(torch.zeros(1, 48, 1, 16, 16, device="meta"), {})
+        costs.append(counter.get_total_flops() / 2 * 25 / 4 / 1e9)
+    teacher, student = costs
+    assert teacher < 20
+    assert student < teacher / 5

@@ -6,6 +6,7 @@ Every autoencoder here is causal in time. Latent 0 stands for frame 0 alone; lat
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -53,12 +54,36 @@ class VideoAutoencoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToonAutoencoderParams:
-    """Sizes of the toon autoencoder: 4 frames of 8 x 8 pixels become one cell of ``channels`` numbers."""
+    """Sizes of the toon autoencoder: 4 frames of a square of pixels become one cell of ``channels`` numbers.
+
+    The decoder has a level of ``inner_width`` at the size of the latents, one of each of ``middle_widths`` and one of
+    ``outer_width``; between levels the picture doubles, and ``blocks`` counts the blocks of each. Raises ValueError.
+    """
 
     channels: int = 24
     inner_width: int = 160
     outer_width: int = 80
-    blocks: tuple[int, int] = (3, 2)
+    blocks: tuple[int, ...] = (3, 2)
+    spatial_factor: int = 8
+    middle_widths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.blocks) != len(self.widths) or min(self.blocks) < 1:
+            raise ValueError(f"blocks {self.blocks} for {len(self.widths)} levels; give one or more for each")
+        if self.spatial_factor % 2 ** (len(self.widths) - 1):
+            raise ValueError(f"{len(self.widths)} levels do not grow a cell of {self.spatial_factor} pixels evenly")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The width of each level, from the latents to the pixels."""
+        return (self.inner_width, *self.middle_widths, self.outer_width)
+
+
+TOON_16 = ToonAutoencoderParams(48, 256, 64, blocks=(3, 2, 2), spatial_factor=16, middle_widths=(128,))
+"""Cells of 16 x 16 pixels, as those of Wan 2.2."""
+
+TOON_16_EFFICIENT = ToonAutoencoderParams(48, 96, 24, blocks=(3, 2, 2), spatial_factor=16, middle_widths=(48,))
+"""The latents of ``TOON_16``, and a decoder of less than a fifth of its multiplications."""
 
 
 class ChannelNorm(nn.Module):
@@ -106,7 +131,7 @@ class Block(nn.Module):
         frames = x.unflatten(0, (batch, -1))
         before = memory.get(self.name)
         first = torch.zeros_like(frames[:, :1]) if before is None else before.to(frames)
-        memory[self.name] = frames[:, -1:].detach().clone()  # a view would keep all frames alive
+        memory[self.name] = frames[:, -1:].clone()  # a view would keep all frames alive
         x = x + self.past(torch.cat([first, frames[:, :-1]], dim=1).flatten(0, 1))
         h = self.conv1(F.silu(self.norm1(x)))
         return x + self.conv2(F.silu(self.norm2(h)))
@@ -124,8 +149,24 @@ class Grow(nn.Module):
         return F.interpolate(self.conv(x), scale_factor=2, mode="bilinear")
 
 
+class Level(nn.Module):
+    """Twice the picture, and blocks that look at it."""
+
+    def __init__(self, width_in: int, width: int, count: int, name: str) -> None:
+        super().__init__()
+        self.grow = Grow(width_in, width)
+        self.blocks = _blocks(width, count, name)
+
+    def forward(self, x: Float[Tensor, "n c h w"], batch: int, memory: Memory) -> Float[Tensor, "n d h2 w2"]:
+        """See ``Block`` for ``memory``."""
+        x = self.grow(x)
+        for block in self.blocks:
+            x = block(x, batch, memory)
+        return x
+
+
 class ToonAutoencoder(nn.Module):
-    """The small causal autoencoder of the toon world: 8 x 8 pixels x 4 frames to one cell.
+    """The small causal autoencoder of the toon world: 8 x 8 or 16 x 16 pixels x 4 frames to one cell.
 
     The encoder is linear: each cell holds principal components of its pixels (the first frame counts four times, so
     that every latent owns four frames). A picture that moves a little moves its latents a little, which spares the
@@ -133,7 +174,6 @@ class ToonAutoencoder(nn.Module):
     neighbouring cells and in the latent frame before.
     """
 
-    spatial_factor = 8
     temporal_factor = 4
     latent_mean: Tensor
     latent_std: Tensor
@@ -142,16 +182,23 @@ class ToonAutoencoder(nn.Module):
         super().__init__()
         self.params = params
         self.channels = params.channels
-        outer, inner = params.outer_width, params.inner_width
+        self.spatial_factor = params.spatial_factor
+        self.outer_side = params.spatial_factor // 2 ** (len(params.widths) - 1)
+        *others, before, outer = params.widths
+        inner = params.inner_width
         pixels = 3 * self.temporal_factor * self.spatial_factor**2
         self.analysis = nn.Conv2d(pixels, params.channels, 1)
         self.synthesis = nn.Conv2d(params.channels, pixels, 1)
         self.decoder_in = nn.Conv2d(params.channels, inner, 3, padding=1)
         self.decoder_inner = _blocks(inner, params.blocks[0], "inner")
-        self.grow = Grow(inner, outer)
-        self.decoder_outer = _blocks(outer, params.blocks[1], "outer")
+        self.decoder_middle = nn.ModuleList(
+            Level(*pair, count, f"middle{index}")
+            for index, (pair, count) in enumerate(zip(pairwise((*others, before)), params.blocks[1:-1], strict=True))
+        )
+        self.grow = Grow(before, outer)
+        self.decoder_outer = _blocks(outer, params.blocks[-1], "outer")
         self.decoder_norm = ChannelNorm(outer)
-        self.decoder_out = nn.Conv2d(outer, pixels // 4, 3, padding=1)
+        self.decoder_out = nn.Conv2d(outer, 3 * self.temporal_factor * self.outer_side**2, 3, padding=1)
         nn.init.zeros_(self.decoder_out.weight)
         nn.init.zeros_(_present(self.decoder_out.bias))
         self.register_buffer("latent_mean", torch.zeros(params.channels))
@@ -159,25 +206,28 @@ class ToonAutoencoder(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def paint(self, latents: Float[Tensor, "b c t h w"], memory: Memory) -> Float[Tensor, "b 3 f height width"]:
-        """Four frames for each normalised latent; ``memory`` carries the causal state in and out."""
-        batch = latents.shape[0]
+        """The frames of the next latents, with gradients; ``memory`` carries the past in and out.
+
+        The first latent ever painted, known by an empty memory, gives one frame and every other one four.
+        """
+        batch, first = latents.shape[0], not memory
         raw = latents * _channels(self.latent_std) + _channels(self.latent_mean)
         linear = unfold(self.synthesis(_cells(raw)), batch, self.spatial_factor)
         x = self.decoder_in(_cells(latents))
         for block in self.decoder_inner:
             x = block(x, batch, memory)
+        for level in self.decoder_middle:
+            x = level(x, batch, memory)
         x = self.grow(x)
         for block in self.decoder_outer:
             x = block(x, batch, memory)
         x = self.decoder_out(F.silu(self.decoder_norm(x)))
-        return linear + unfold(x, batch, self.spatial_factor // 2)
+        video = linear + unfold(x, batch, self.outer_side)
+        return video[:, :, self.temporal_factor - 1 :] if first else video
 
     def encode(self, video: Float[Tensor, "b 3 f height width"]) -> Float[Tensor, "b c t h w"]:
         """Normalised latents of a video in -1..1 of ``4k + 1`` frames, sides divisible by the spatial factor."""
-        frames = video.shape[2]
-        if frames % self.temporal_factor != 1:
-            near = frames - (frames - 1) % self.temporal_factor
-            raise ValueError(f"{frames} frames do not fill whole latents; give 4k + 1 frames, such as {near}")
+        check_frames(video.shape[2], self.temporal_factor)
         video = torch.cat([video[:, :, :1].expand(-1, -1, 3, -1, -1), video], dim=2)
         raw = rearrange(self.analysis(fold(video, self.spatial_factor)), "(b t) c h w -> b c t h w", b=video.shape[0])
         return (raw.float() - _channels(self.latent_mean)) / _channels(self.latent_std)
@@ -190,6 +240,15 @@ class ToonAutoencoder(nn.Module):
         """A decoder for latents that arrive piece by piece."""
         return ToonDecodeStream(self, dict(state or {}))
 
+    def stages(self) -> dict[str, nn.Module]:
+        """The parts of the decoder whose features an efficient decoder is taught to have, first ones first."""
+        middle = {f"middle{index}": level for index, level in enumerate(self.decoder_middle)}
+        return {"inner": self.decoder_inner[-1]} | middle | {"outer": self.decoder_outer[-1]}
+
+    def freeze_encoder(self) -> None:
+        """Train the decoder only: backbones depend on the latents."""
+        self.analysis.requires_grad_(requires_grad=False)
+
 
 class ToonDecodeStream:
     """Decodes piece by piece, exactly as if the whole had come at once."""
@@ -201,14 +260,21 @@ class ToonDecodeStream:
     @torch.no_grad()
     def push(self, latents: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b 3 f height width"]:
         """Decode the next latents; the very first one gives a single frame."""
-        first = not self._memory
         network = self._autoencoder
-        video = network.paint(latents.to(network.decoder_in.weight.dtype), self._memory).float()
-        return video[:, :, 3:] if first else video
+        return network.paint(latents.to(network.decoder_in.weight.dtype), self._memory).float()
 
     def state(self) -> dict[str, Tensor]:
         """The last features of every causal block."""
         return dict(self._memory)
+
+
+def check_frames(frames: int, temporal_factor: int) -> None:
+    """Raises ValueError unless ``frames`` fill whole latents: one frame the first, ``temporal_factor`` every other."""
+    if frames % temporal_factor != 1:
+        near = frames - (frames - 1) % temporal_factor
+        raise ValueError(
+            f"{frames} frames do not fill whole latents; give {temporal_factor}k + 1 frames, such as {near}"
+        )
 
 
 def _cells(latents: Float[Tensor, "b c t h w"]) -> Float[Tensor, "n c h w"]:

@@ -20,7 +20,7 @@ class DecoderObjective:
 
     def __init__(self, autoencoder: ToonAutoencoder, noise: float = 0.1) -> None:
         self.autoencoder = autoencoder
-        self.autoencoder.analysis.requires_grad_(requires_grad=False)
+        self.autoencoder.freeze_encoder()
         self.networks: Mapping[str, nn.Module] = {"autoencoder": autoencoder}
         self.noise = noise
 
@@ -29,7 +29,7 @@ class DecoderObjective:
         video = batch["video"].float() / 127.5 - 1
         latents = self.autoencoder.encode(video)
         level = self.noise * torch.rand(len(latents), 1, 1, 1, 1, device=latents.device)
-        painted = self.autoencoder.paint(latents + level * torch.randn_like(latents), {})[:, :, 3:].float()
+        painted = self.autoencoder.paint(latents + level * torch.randn_like(latents), {}).float()
         return picture_losses(painted, video)
 
 
