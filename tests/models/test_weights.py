@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from enliven.errors import WeightsError
 from enliven.models import weights
-from enliven.models.weights import load_weights, read_weights, save_weights
+from enliven.models.weights import fit_weights, load_weights, read_weights, save_weights
 
 
 class Tied(nn.Module):
@@ -69,3 +70,44 @@ def test_damaged_and_absent_weights_are_refused(tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(WeightsError, match=shard.name):
         read_weights(tmp_path)
+
+
+def test_weights_are_compared_before_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_weights(Tied(16), tmp_path)
+    fit = fit_weights(Tied, tmp_path)
+    monkeypatch.setattr(weights, "safe_open", None)
+    with pytest.raises(WeightsError, match="6 of another shape"):
+        load_weights(Tied, tmp_path)
+    assert (sum(fit.counts.values()), list(fit.counts)) == (6, ["F16"])
+    assert len(fit.misshapen) == 6
+    assert not fit.missing + fit.left_over + fit.mistyped
+
+
+def test_stored_names_may_be_translated_or_passed_over(tmp_path: Path) -> None:
+    linear = nn.Linear(4, 4)
+    save_weights(nn.ModuleDict({"net": linear, "head": nn.Linear(4, 2)}), tmp_path, torch.float32)
+
+    def rename(name: str) -> str | None:
+        return name.removeprefix("net.") if name.startswith("net.") else None
+
+    fit = fit_weights(lambda: nn.Linear(4, 4), tmp_path, rename)
+    assert (fit.unused, fit.nbytes, fit.faults) == (2, 80, {})
+    loaded = load_weights(lambda: nn.Linear(4, 4), tmp_path, rename=rename)
+    assert torch.equal(loaded.weight, linear.weight)
+
+
+def test_whole_numbers_are_not_taken_for_weights(tmp_path: Path) -> None:
+    state = {"a.weight": torch.ones(4, 4, dtype=torch.int8), "a.bias": torch.ones(4)}
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"1 of another type \(a\.weight is I8, expected BF16 or F16"):
+        load_weights(lambda: nn.ModuleDict({"a": nn.Linear(4, 4)}), tmp_path)
+
+
+def test_weights_of_the_right_type_stay_in_their_file_and_may_be_changed(tmp_path: Path) -> None:
+    network = Tied()
+    save_weights(network, tmp_path, torch.float32)
+    stored = (tmp_path / "model-00001-of-00001.safetensors").read_bytes()
+    with torch.no_grad():
+        load_weights(Tied, tmp_path).first.weight.zero_()
+    assert (tmp_path / "model-00001-of-00001.safetensors").read_bytes() == stored
+    assert torch.equal(load_weights(Tied, tmp_path).first.weight, network.first.weight)
