@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from enliven.data.clips import FPS, RATE, load_clip, make_clip, render_clips, save_clip
+from enliven.data.clips import FPS, RATE, StoredFrames, load_clip, make_clip, render_clips, save_clip
 from enliven.toonworld.voice import Phone, Speech, write_speech
 
 SIZE = (32, 32)
@@ -98,3 +98,25 @@ def test_drawing_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert torch.equal(load_clip(folder / "0000001.safetensors").frames, drawn.frames)
     render_clips(tmp_path / "quiet", [], range(1), frames=2, silent=1.0)
     assert load_clip(tmp_path / "quiet/0000000.safetensors").silent
+
+
+def test_clips_are_drawn_at_the_size_asked_for_and_show_the_same(tmp_path: Path) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    render_clips(small, [], range(1), frames=2, size=(32, 32), silent=1.0)
+    render_clips(large, [], range(1), frames=2, size=(64, 96), silent=1.0)
+    one, other = (load_clip(folder / "0000000.safetensors").frames.float() for folder in (small, large))
+    assert other.shape == (2, 3, 64, 96)
+    middle = torch.nn.functional.avg_pool2d(other[..., 16:80], 2)
+    assert (middle - one).abs().mean() < 6
+
+
+def test_stored_frames_are_those_of_the_clips_in_order(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
+    clips = [make_clip(seed, None, frames=2, size=(8, 8)) for seed in range(3)]
+    for path, clip in zip(paths, clips, strict=True):
+        save_clip(clip, path)
+    stored = StoredFrames(paths)
+    assert len(stored) == 3
+    assert all(torch.equal(frames, clip.frames) for frames, clip in zip(stored, clips, strict=True))
+    assert torch.equal(stored[1:][0], clips[1].frames)
+    assert torch.equal(stored[-1], clips[2].frames)

@@ -1,9 +1,10 @@
 """Toon clips on disk: drawn frames, sound, and the truth about both."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import overload
 
 import torch
 from jaxtyping import Float, UInt8
@@ -62,10 +63,14 @@ def render_clips(
     seeds: range,
     *,
     frames: int = 61,
+    size: tuple[int, int] = (128, 128),
     silent: float = 0.12,
     on_progress: OnProgress = ignore_progress,
 ) -> None:
-    """Draw one clip for each seed into ``folder``, passing over those already there; ``silent`` is a probability."""
+    """Draw one clip of ``size`` (height, width) for each seed into ``folder``, passing over those already there.
+
+    ``silent`` is a probability.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for done, seed in enumerate(seeds):
         path = folder / f"{seed:07d}.safetensors"
@@ -73,7 +78,7 @@ def render_clips(
             continue
         chance = random.Random(seed)
         spoken = None if chance.random() < silent else read_speech(chance.choice(speech))
-        save_clip(make_clip(seed, spoken, frames=frames), path)
+        save_clip(make_clip(seed, spoken, frames=frames, size=size), path)
         on_progress(Progress("draw", done + 1, len(seeds)))
 
 
@@ -103,6 +108,26 @@ def load_clip(path: Path) -> ToonClip:
         metadata["caption"],
         metadata["silent"] == "1",
     )
+
+
+class StoredFrames(Sequence[UInt8[Tensor, "f 3 h w"]]):
+    """The frames of clips on disk, each read when it is asked for: many large clips do not fit into memory."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.paths = tuple(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> UInt8[Tensor, "f 3 h w"]: ...
+    @overload
+    def __getitem__(self, index: slice) -> "StoredFrames": ...
+    def __getitem__(self, index: int | slice) -> "UInt8[Tensor, 'f 3 h w'] | StoredFrames":
+        if isinstance(index, slice):
+            return StoredFrames(self.paths[index])
+        with safe_open(self.paths[index], "pt") as file:
+            return file.get_tensor("frames")
 
 
 def _spoken(speech: Speech | None, frames: int, generator: torch.Generator) -> tuple[Tensor, Mouth]:
