@@ -6,8 +6,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from enliven.errors import ConfigError
-from enliven.models.layers import LayerNorm32, Linear32, RMSNorm, add_gated, rope_table, rotate, timestep_embedding
+from enliven.errors import ConfigError, RequestError
+from enliven.models.layers import (
+    LayerNorm32,
+    Linear32,
+    PatchEmbedding,
+    RMSNorm,
+    add_gated,
+    rope_table,
+    rotate,
+    timestep_embedding,
+)
 from golden_files import golden
 
 ROPE_CASES = ["r0_base", "r1_avatar", "r2_avatar", "r3_avatar", "r4_avatar", "r5_avatar"]
@@ -69,3 +78,11 @@ def test_small_gated_steps_survive_rounding_only_once() -> None:
     x, y = torch.ones(1, 1, 1, 1).bfloat16(), torch.full((1, 1, 1, 1), 3.0).bfloat16()
     gate = torch.full((1, 1, 1, 1), 0.001301)
     assert add_gated(x, gate, y) == torch.tensor(1.003903).bfloat16()
+
+
+def test_patches_are_embedded_as_by_the_convolution() -> None:
+    network, latents = PatchEmbedding(4, 12, (1, 2, 3)), torch.randn(2, 4, 3, 4, 9)
+    convolved = torch.nn.functional.conv3d(latents, network.weight, network.bias, stride=(1, 2, 3))
+    assert_close(network(latents), convolved.flatten(3).permute(0, 2, 3, 1), atol=1e-5, rtol=0)
+    with pytest.raises(RequestError, match="4 x 8 latent cells cannot be cut into 2 x 3 patches"):
+        network(latents[..., 1:])

@@ -1,14 +1,15 @@
-"""The small parts diffusion transformers share: norms, modulation, timestep embedding, rotary positions."""
+"""The small parts diffusion transformers share: norms, modulation, patches, timestep embedding, rotary positions."""
 
 import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Complex64, Float
 from torch import Tensor, nn
 
-from enliven.errors import ConfigError
+from enliven.errors import ConfigError, RequestError
 
 
 class Linear32(nn.Linear):
@@ -41,6 +42,24 @@ class RMSNorm(nn.Module):
     def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
         """Normalise the last axis."""
         return F.rms_norm(x.float(), self.weight.shape, eps=self.eps).to(x.dtype) * self.weight
+
+
+class PatchEmbedding(nn.Conv3d):
+    """One token for each patch of latent cells: a convolution whose stride is its kernel, so one matrix product."""
+
+    def __init__(self, channels: int, width: int, size: tuple[int, int, int]) -> None:
+        super().__init__(channels, width, kernel_size=size, stride=size)
+
+    def forward(self, latents: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b t s c_out"]:
+        """Project the patches of each latent frame. Raises RequestError when the cells cannot be cut into patches."""
+        (height, width), (rows, columns) = latents.shape[3:], self.kernel_size[1:]
+        if height % rows or width % columns:
+            raise RequestError(
+                f"{height} x {width} latent cells cannot be cut into {rows} x {columns} patches",
+                hint="choose a frame size that divides",
+            )
+        patches = rearrange(latents, "b c t (h p) (w q) -> b t (h w) (c p q)", p=rows, q=columns)
+        return F.linear(patches, self.weight.flatten(1), self.bias)
 
 
 def modulate(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from enliven.errors import ConfigError, RequestError
 from enliven.models.backbone import ClipCache
-from enliven.models.layers import Linear32, modulate, rope_table, timestep_embedding
+from enliven.models.layers import Linear32, PatchEmbedding, modulate, rope_table, timestep_embedding
 from enliven.models.longcat_audio import AudioParams, AudioProj
 from enliven.models.longcat_block import Block, Given
 from enliven.models.speakers import Banding, Speakers, band_each, place_speakers
@@ -68,14 +68,11 @@ class PatchEmbedder(nn.Module):
 
     def __init__(self, params: LongCatParams) -> None:
         super().__init__()
-        size = params.patch_size
-        self.proj = nn.Conv3d(params.in_channels, params.hidden_size, kernel_size=size, stride=size)
+        self.proj = PatchEmbedding(params.in_channels, params.hidden_size, params.patch_size)
 
     def forward(self, latents: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b t s c_out"]:
-        """Project the patches: a convolution whose stride is its kernel is one matrix product."""
-        rows, columns = self.proj.kernel_size[1:]
-        patches = rearrange(latents, "b c t (h p) (w q) -> b t (h w) (c p q)", p=rows, q=columns)
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+        """Project the patches. Raises RequestError when the cells cannot be cut into patches."""
+        return self.proj(latents)
 
 
 class TimestepEmbedder(nn.Module):
@@ -186,13 +183,9 @@ class LongCat(nn.Module):
         return F.pad(-noise, (0, 0, 0, 0, layout.clean, 0))
 
     def _embed(self, latents: Tensor, sigma: Tensor, cond: Conditioning, layout: LatentLayout) -> tuple[Tensor, Given]:
-        dtype, (rows, columns) = self.x_embedder.proj.weight.dtype, self.params.patch_size[1:]
-        (height, odd_rows), (width, odd_columns) = divmod(latents.shape[3], rows), divmod(latents.shape[4], columns)
-        if odd_rows or odd_columns:
-            raise RequestError(
-                f"{latents.shape[3]} x {latents.shape[4]} latent cells cannot be cut into {rows} x {columns} patches",
-                hint="choose a frame size that divides",
-            )
+        dtype, (_, rows, columns) = self.x_embedder.proj.weight.dtype, self.params.patch_size
+        x = self.x_embedder(latents.to(dtype))
+        height, width = latents.shape[3] // rows, latents.shape[4] // columns
         head_size = self.params.hidden_size // self.params.num_heads
         given = Given(
             time=self.t_embedder((1000 * sigma).to(dtype)),
@@ -203,7 +196,7 @@ class LongCat(nn.Module):
             audio=self._audio_tokens(cond.audio, layout),
             speakers=self._speakers(cond, layout, (height, width)),
         )
-        return self.x_embedder(latents.to(dtype)), given
+        return x, given
 
     def _audio_tokens(self, audio: Tensor, layout: LatentLayout) -> Tensor | None:
         """Tokens of the noise frames. A reference from outside the clip has no sound of its own and needs none."""
