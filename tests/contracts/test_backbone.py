@@ -14,6 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from enliven.models.backbone import Backbone, ClipCache
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.longcat_audio import AudioParams
+from enliven.models.wan import Wan, WanParams
+from enliven.models.wan_audio import WanAudioParams
 from enliven.types import AttentionRule, Conditioning, LatentLayout, Role, Text
 
 SIZES: dict[str, Any] = {
@@ -27,12 +29,25 @@ SIZES: dict[str, Any] = {
     "frequency_embedding_size": 16,
 }
 AUDIO = AudioParams(audio_block=2, audio_channel=6, intermediate_dim=16, output_dim=12, context_tokens=3)
+WAN_SIZES: dict[str, Any] = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_attention_heads": 2,
+    "attention_head_dim": 16,
+    "num_layers": 2,
+    "ffn_dim": 48,
+    "text_dim": 12,
+    "freq_dim": 16,
+}
+WAN_AUDIO = WanAudioParams(audio_window=5, audio_block=2, audio_channel=6, intermediate_dim=16, tokens=3)
 BACKBONES = {
     "longcat": LongCatParams(**SIZES),
     "longcat-avatar": LongCatParams(**SIZES, audio=AUDIO),
     "longcat-avatar-prenorm": LongCatParams(
         **SIZES, text_tokens_zero_pad=False, audio=replace(AUDIO, audio_prenorm=True)
     ),
+    "wan": WanParams(**WAN_SIZES),
+    "wan-soul": WanParams(**WAN_SIZES, audio=WAN_AUDIO),
 }
 
 LAYOUT = LatentLayout(
@@ -50,20 +65,29 @@ LAYOUT = LatentLayout(
 @pytest.fixture(params=BACKBONES.values(), ids=BACKBONES.keys())
 def network(request: pytest.FixtureRequest) -> Backbone:
     torch.manual_seed(0)
-    network = LongCat(request.param)
+    network = (Wan if isinstance(request.param, WanParams) else LongCat)(request.param)
     for parameter in network.parameters():
         if parameter.ndim < 2 or not parameter.count_nonzero():
             nn.init.normal_(parameter, std=0.3)
     return network
 
 
+def sound(network: Backbone, start: int = 0) -> Tensor:
+    """The windows of the clip from latent frame ``start``: behind a reference, Soul counts no frame apart."""
+    torch.manual_seed(2)
+    windows = torch.randn(2, 1, 24, 5, 2, 6)
+    # Both context frames hear the same, so that they may change places.
+    windows[:, :, 4:8] = windows[:, :, :4]
+    return windows if isinstance(network, Wan) and start == 0 else windows[:, :, 3:]
+
+
 @pytest.fixture
-def given() -> dict[str, Any]:
+def given(network: Backbone) -> dict[str, Any]:
     torch.manual_seed(1)
     sigma = torch.tensor([0.9, 0.4])[:, None].repeat(1, 7)
     sigma[:, :3] = 0
     text = Text(torch.randn(2, 5, 12), torch.arange(5) < torch.tensor([[5], [3]]))
-    cond = Conditioning(text, text, torch.randn(2, 1, 21, 5, 2, 6))
+    cond = Conditioning(text, text, sound(network))
     return {"latents": torch.randn(2, 4, 7, 4, 6), "sigma": sigma, "cond": cond, "layout": LAYOUT}
 
 
@@ -154,7 +178,8 @@ def test_velocity_listens_to_everything_it_is_told(network: Backbone, given: dic
 
 def test_gradient_reaches_every_parameter(network: Backbone, given: dict[str, Any]) -> None:
     start = LatentLayout((Role.NOISE,) * 6, LAYOUT.positions[1:], (AttentionRule(range(6), (range(6),)),))
-    first = given | {"latents": given["latents"][:, :, 1:], "sigma": given["sigma"][:, 1:] + 0.1, "layout": start}
+    cond = replace(given["cond"], audio=sound(network, start=1))
+    first = {"latents": given["latents"][:, :, 1:], "sigma": given["sigma"][:, 1:] + 0.1, "cond": cond, "layout": start}
     (network(**given).square().mean() + network(**first).square().mean()).backward()
     silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.count_nonzero()]
     assert silent == []
