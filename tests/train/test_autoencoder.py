@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
+from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams, fold
 from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batches, picture_losses
 
 PARAMS = ToonAutoencoderParams(channels=6, inner_width=4, outer_width=4, blocks=(1, 1))
@@ -71,6 +71,20 @@ def test_latents_have_a_variance_of_about_one_and_coarse_channels_the_larger(beg
     variance = latents[:, :, 1:].transpose(0, 1).flatten(1).var(dim=1)
     assert variance.mean().item() == pytest.approx(1, abs=0.25)
     assert variance[0] > 2 * variance[-1]
+
+
+def test_components_are_those_of_a_plain_decomposition_of_all_cells() -> None:
+    """In videos that do not move every cell is as likely as any other, so all of them may be decomposed."""
+    videos = [blobs(seed)[:1].expand(5, -1, -1, -1) for seed in range(40)]
+    torch.manual_seed(0)
+    autoencoder = ToonAutoencoder(PARAMS)
+    begin_linear(autoencoder, videos, cells=20_000)
+    folded = [fold(video[1:].transpose(0, 1)[None] / 127.5 - 1, 8) for video in videos]
+    cells = torch.cat(folded).transpose(0, 1).flatten(1)
+    centred = cells - cells.mean(dim=1, keepdim=True)
+    share = torch.linalg.svdvals(centred).square() / centred.square().sum()
+    found = (autoencoder.analysis.weight[:, :, 0, 0] @ centred).square().sum(dim=1) / centred.square().sum()
+    torch.testing.assert_close(found, share[:6], atol=0.01, rtol=0)
 
 
 def test_losses_are_nothing_for_the_target_and_edges_do_not_see_brightness() -> None:

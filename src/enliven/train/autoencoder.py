@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from enliven.models.vae import ToonAutoencoder, fold
+from enliven.train.moments import Moments
 
 Videos = Sequence[UInt8[Tensor, "f 3 h w"]]
 
@@ -48,20 +49,21 @@ def begin_linear(autoencoder: ToonAutoencoder, videos: Videos, cells: int = 60_0
 
     Half of the cells come from where the picture moves: else the components would keep still pictures only. Each
     channel is divided by the geometric mean of its own and the common spread, so that diffusion settles coarse
-    channels first and fine ones last.
+    channels first and fine ones last. Memory holds one video and two covariances, whatever the number of cells.
     """
-    drawn: list[Tensor] = []
+    pixels = autoencoder.analysis.in_channels
+    still, moving = Moments(pixels), Moments(pixels)
+    count = -(-cells // (2 * len(videos)))
     for video in videos:
         frames = (video[1:].float() / 127.5 - 1).transpose(0, 1)[None]
         every = fold(frames, autoencoder.spatial_factor).permute(0, 2, 3, 1).flatten(0, 2)
-        moving = every.unflatten(1, (4, -1)).var(dim=1).mean(dim=1) + 1e-6
-        count = -(-cells // (2 * len(videos)))
-        drawn += [every[torch.randint(len(every), (count,))], every[torch.multinomial(moving, count, replacement=True)]]
-    still, samples = torch.cat(drawn[::2]), torch.cat(drawn)
-    centre = still.mean(dim=0)
-    _, _, directions = torch.linalg.svd((samples - centre).T @ (samples - centre))
-    basis = directions[: autoencoder.channels]
-    spread = ((still - centre) @ basis.T).std(dim=0)
+        motion = every.unflatten(1, (4, -1)).var(dim=1).mean(dim=1) + 1e-6
+        still.add(every[torch.randint(len(every), (count,))])
+        moving.add(every[torch.multinomial(motion, count, replacement=True)])
+    centre = still.mean
+    _, directions = torch.linalg.eigh(still.around(centre) + moving.around(centre))
+    basis = directions.T.flip(0)[: autoencoder.channels]
+    spread = (basis @ still.around(centre) @ basis.T).diagonal().sqrt()
     root = spread.sqrt()
     state = {
         "analysis.weight": basis[:, :, None, None],
