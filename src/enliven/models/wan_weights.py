@@ -1,8 +1,11 @@
 """Weights of Wan under the names of its authors and under those of diffusers, which are ours.
 
-Names that a table does not know stay as they are: those of the audio layers, and those already converted.
+Names that a table does not know stay as they are: those of the audio layers, and those already converted. So
+``load_weights`` reads either kind of folder when told to ``rename`` by ``diffusers_name``.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -10,8 +13,7 @@ from torch import Tensor
 
 from enliven.errors import WeightsError
 from enliven.models.wan import Wan
-
-SHOWN = 4
+from enliven.models.weights import Fit
 
 # Beginnings of names in the original, and in diffusers.
 WHOLE = {
@@ -36,15 +38,24 @@ IN_BLOCK = {
 AUDIO = ("audio_proj.", "norm_audio.", "attn_audio.", "audio_gate")
 
 
+def diffusers_name(name: str) -> str:
+    """The name that diffusers and we have for a weight."""
+    return _renamed(name, WHOLE, IN_BLOCK)
+
+
+def original_name(name: str) -> str:
+    """The name that Wan's authors have for a weight."""
+    return _renamed(name, *({ours: theirs for theirs, ours in table.items()} for table in (WHOLE, IN_BLOCK)))
+
+
 def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights under the names of diffusers."""
-    return {_renamed(name, WHOLE, IN_BLOCK): value for name, value in state.items()}
+    return {diffusers_name(name): value for name, value in state.items()}
 
 
 def to_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights under the names of Wan's authors."""
-    whole, in_block = ({ours: theirs for theirs, ours in table.items()} for table in (WHOLE, IN_BLOCK))
-    return {_renamed(name, whole, in_block): value for name, value in state.items()}
+    return {original_name(name): value for name, value in state.items()}
 
 
 def fill_wan(network: Wan, state: Mapping[str, Tensor]) -> None:
@@ -58,7 +69,12 @@ def fill_wan(network: Wan, state: Mapping[str, Tensor]) -> None:
     plain = network.params.audio is not None and not any(_of_audio(name) for name in given)
     if plain:
         wanted = {name: value for name, value in wanted.items() if not _of_audio(name)}
-    _compare(wanted, given)
+    fit = _fit(wanted, given)
+    if fit.faults:
+        raise WeightsError(
+            f"the weights belong to another network: {fit}",
+            hint="compare the sizes in the config.json of the weights with those of the network",
+        )
     with torch.no_grad():
         for name, value in wanted.items():
             value.copy_(given[name])
@@ -67,37 +83,30 @@ def fill_wan(network: Wan, state: Mapping[str, Tensor]) -> None:
 
 
 def _renamed(name: str, whole: Mapping[str, str], in_block: Mapping[str, str]) -> str:
-    front, table = "", whole
-    if name.startswith("blocks."):
-        _, number, name = name.split(".", 2)
-        front, table = f"blocks.{number}.", in_block
-    old = next((old for old in table if name.startswith(old)), "")
-    return front + table.get(old, "") + name.removeprefix(old)
+    front, rest = _divided(name)
+    table = in_block if front else whole
+    old = next((old for old in table if rest.startswith(old)), "")
+    return front + table.get(old, "") + rest.removeprefix(old)
 
 
 def _of_audio(name: str) -> bool:
     """Whether the weight belongs to an audio layer, in a block or before all blocks."""
-    return (name.split(".", 2)[-1] if name.startswith("blocks.") else name).startswith(AUDIO)
+    return _divided(name)[1].startswith(AUDIO)
 
 
-def _compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    shapes = [
-        f"{name} is {tuple(given[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in given and given[name].shape != value.shape
-    ]
-    faults = {
-        "missing": [name for name in wanted if name not in given],
-        "left over": [name for name in given if name not in wanted],
-        "of another shape": shapes,
-    }
-    report = [
-        f"{len(names)} {kind} ({', '.join(names[:SHOWN])}{' ...' if len(names) > SHOWN else ''})"
-        for kind, names in faults.items()
-        if names
-    ]
-    if report:
-        raise WeightsError(
-            f"the weights belong to another network: {'; '.join(report)}",
-            hint="compare the sizes in the config.json of the weights with those of the network",
-        )
+def _divided(name: str) -> tuple[str, str]:
+    """The block that a weight is in, if any, and its name there."""
+    match = re.match(r"blocks\.\d+\.", name)
+    front = match[0] if match else ""
+    return front, name.removeprefix(front)
+
+
+def _fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Fit:
+    shapes = {name: (tuple(given[name].shape), tuple(value.shape)) for name, value in wanted.items() if name in given}
+    return Fit(
+        counts=Counter(str(value.dtype) for value in given.values()),
+        nbytes=sum(value.nbytes for value in given.values()),
+        missing=tuple(name for name in wanted if name not in given),
+        left_over=tuple(name for name in given if name not in wanted),
+        misshapen=tuple(f"{name} is {has}, expected {needs}" for name, (has, needs) in shapes.items() if has != needs),
+    )
