@@ -86,9 +86,14 @@ class Int8Linear(nn.Module):
 
 
 def to_int8(network: Network, skipped: tuple[str, ...] = SKIPPED) -> Network:
-    """Make all linear layers of a network small, in place, but for those whose name holds one of ``skipped``."""
+    """Make all linear layers of a network small, in place, but for those whose name holds one of ``skipped``.
+
+    Raises ConfigError where a LoRA is attached: it would be lost.
+    """
     for name, linear in list(network.named_modules()):
         if isinstance(linear, nn.Linear) and not any(part in name for part in skipped):
+            if list(linear.children()):
+                raise ConfigError(f"{name} has something attached", hint="detach the LoRA, and attach it again later")
             network.set_submodule(name, Int8Linear.quantised(linear))
     return network
 
