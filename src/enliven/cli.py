@@ -35,6 +35,11 @@ toon.command("enliven.commands.toon:dataset", help="Draw many clips for training
 toon.command("enliven.commands.toon:judge", help="Score a video of a drawn character.")
 app.command(toon)
 
+codebook = App(name="codebook", help="Soul's codebook: where real latents lie, so that long videos stay there.")
+codebook.command("enliven.commands.codebook:fit", help="Learn a codebook from a folder of encoded clips.")
+codebook.command("enliven.commands.codebook:show", help="Say what a codebook is, and draw it.")
+app.command(codebook)
+
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
