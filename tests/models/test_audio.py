@@ -59,6 +59,28 @@ def test_windows_clamp_before_the_start() -> None:
     assert features.windows(range(-1, 1)).flatten(1).tolist() == [[0, 0, 0, 0, 1], [0, 0, 0, 1, 2]]
 
 
+def test_a_window_of_ten_hears_80_ms_before_and_after_a_video_frame() -> None:
+    features = torch.arange(1.0, 13).reshape(12, 1, 1)
+    for outside, first, last in (("zero", 0, 0), ("repeat", 1, 12)):
+        windows = SpeechFeatures(features, 50.0, outside).windows(range(-3, 8), 10, 2).flatten(1)
+        assert windows[3].tolist() == [first] * 4 + [1, 2, 3, 4, 5, 6]  # frame 0: 2f - 4 to 2f + 5
+        assert windows[5].tolist() == list(range(1, 11))
+        assert windows[0].tolist() == [first] * 10
+        assert windows[10].tolist() == [11, 12, *[last] * 8]
+
+
+def test_averages_are_those_of_whole_video_frames() -> None:
+    features = SpeechFeatures(torch.arange(7.0).reshape(7, 1, 1), 50.0)
+    assert features.averaged(25.0).flatten().tolist() == [0.5, 2.5, 4.5]
+    assert features.averaged(50.0).flatten().tolist() == list(range(7))
+
+
+def test_training_hears_what_encoding_hears() -> None:
+    encoder = small()
+    states = encoder.states(encoder.prepare(speech(2))[None])
+    torch.testing.assert_close(states[0], encoder.encode(speech(2)).features, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("samples", [1, 300, 640, 16_000, 16_639, 80_000])
 def test_one_feature_per_whole_video_frame(samples: int) -> None:
     assert len(small().encode(speech(6)[:samples]).features) == max(1, samples // 640)

@@ -8,6 +8,8 @@ import torch
 
 from enliven.errors import MediaError
 from enliven.models.mouth import MOUTH
+from enliven.models.networks import HearingParams
+from enliven.models.whisper import WhisperParams
 from enliven.systems import find_model
 from enliven.toonworld.visemes import sound_class
 from enliven.toonworld.voice import Phone, load_speech, write_speech
@@ -16,6 +18,7 @@ from enliven.train.hearing import (
     correlation,
     hearing_batches,
     hearing_row,
+    keep_fixed,
     new_ears,
     sounds,
     train_hearing,
@@ -23,6 +26,16 @@ from enliven.train.hearing import (
 from enliven.train.trainer import TrainConfig
 
 EARS = find_model("longcat-toon").params.audio
+WHISPER = WhisperParams(
+    config={
+        "d_model": 32,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 64,
+        "num_mel_bins": 40,
+        "max_source_positions": 100,
+    }
+)
 
 
 def test_sounds_are_those_in_the_middle_of_a_frame() -> None:
@@ -32,11 +45,38 @@ def test_sounds_are_those_in_the_middle_of_a_frame() -> None:
 
 
 def test_rows_hold_a_mouth_for_every_frame_of_sound() -> None:
-    row = hearing_row(load_speech("lips"), 2.4, Random(3))
+    row = hearing_row(load_speech("lips"), 2.4, Random(3), new_ears(EARS)[0])
     assert row["samples"].shape == (38_400,)
     assert row["mouth"].shape == (60, 5)
     assert row["sound"].shape == (60,)
     assert row["mouth"].min() >= 0
+
+
+@pytest.mark.parametrize("ears", [EARS, WHISPER])
+def test_batches_have_a_length_the_encoder_hears(ears: HearingParams | WhisperParams) -> None:
+    encoder, _ = new_ears(ears)
+    batches = hearing_batches([load_speech("lips")], encoder, seconds=8.0)
+    lengths = {next(batches)["samples"].shape[1] / 16_000 for _ in range(6)}
+    assert lengths == {encoder.span} if encoder.span else len(lengths) > 1
+
+
+def test_sound_is_as_strong_as_its_place() -> None:
+    """As transformers begins a Whisper, the sound is a twentieth of it."""
+    encoder, _ = new_ears(WHISPER)
+    row = hearing_row(load_speech("lips"), 2.0, Random(3), encoder)
+    embedding = encoder.states(row["samples"][None])[0, :, 0]
+    places = encoder.network.get_parameter("embed_positions.weight")
+    assert 0.3 < (embedding - places).std() / places.std() < 3
+
+
+def test_trained_on_ears_keep_what_was_fixed() -> None:
+    for ears, fixed in ((EARS, "conv_layers.0"), (WHISPER, "embed_positions")):
+        encoder, _ = new_ears(ears)
+        encoder.network.requires_grad_(requires_grad=True)
+        keep_fixed(encoder)
+        still = {name for name, parameter in encoder.network.named_parameters() if not parameter.requires_grad}
+        assert still
+        assert all(fixed in name for name in still)
 
 
 def test_the_filter_bank_hears_pitch_and_stays() -> None:
@@ -52,25 +92,32 @@ def test_the_filter_bank_hears_pitch_and_stays() -> None:
     assert not any(parameter.requires_grad for parameter in layer.parameters())
 
 
-def test_a_run_trains_all_but_the_filter_bank(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ears", "learnt", "fixed"), [(EARS, "encoder.layers", "conv_layers.0"), (WHISPER, "layers.1", "embed_positions")]
+)
+def test_a_run_trains_all_but_what_is_fixed(
+    tmp_path: Path, ears: HearingParams | WhisperParams, learnt: str, fixed: str
+) -> None:
     for name in ("question", "numbers"):
         write_speech(load_speech(name), tmp_path / "corpus" / f"{name}.flac")
     settings = TrainConfig(tmp_path / "run", steps=2, dtype="float32", muon="")
-    encoder, heads = new_ears(EARS)
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    encoder, heads = new_ears(ears)
+    before = {name: value.clone() for name, value in encoder.network.state_dict().items()}
     train_hearing(settings, tmp_path / "corpus", encoder, heads)
-    moved = {name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])}
-    assert any("encoder.layers" in name for name in moved)
-    assert not any("conv_layers.0" in name for name in moved)
+    moved = {name for name, value in encoder.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert any(learnt in name for name in moved)
+    assert not any(fixed in name for name in moved)
     assert set(correlation(encoder, heads, [load_speech("question")])) == set(MOUTH)
     with pytest.raises(MediaError, match="no speech in"):
         train_hearing(settings, tmp_path / "empty", encoder, heads)
 
 
-def test_a_few_steps_lower_the_loss() -> None:
+@pytest.mark.parametrize("ears", [EARS, WHISPER])
+def test_a_few_steps_lower_the_loss(ears: HearingParams | WhisperParams) -> None:
     torch.manual_seed(0)
-    objective = HearingObjective(*new_ears(EARS))
-    batch = next(hearing_batches([load_speech("question")], seconds=6.0))
+    encoder, heads = new_ears(ears)
+    objective = HearingObjective(encoder, heads)
+    batch = next(hearing_batches([load_speech("question")], encoder, seconds=6.0))
     parameters = [p for net in objective.networks.values() for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=2e-3)
     losses = []

@@ -1,12 +1,14 @@
-"""Speech as the backbone hears it: hidden states of a wav2vec 2.0 encoder, one per video frame or more.
+"""Speech as the backbone hears it: hidden states of an audio encoder, one per video frame or more.
 
-The path of LongCat-Video-Avatar 1.0: the sound is prepared (``enliven.models.sound``), its convolutional features
-are brought to the wanted rate by linear interpolation, and the outputs of all encoder layers are kept.
+``AudioEncoder`` is what every encoder can do. ``Wav2VecEncoder`` is the one of LongCat-Video-Avatar 1.0: the sound is
+prepared (``enliven.models.sound``), its convolutional features are brought to the wanted rate by linear interpolation,
+and the outputs of all encoder layers are kept. ``enliven.models.whisper`` has the other.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,22 +18,103 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from enliven.errors import MediaError, WeightsError
 from enliven.models.sound import SAMPLE_RATE, prepare
 
+Outside = Literal["repeat", "zero"]
+
 
 @dataclass(frozen=True, slots=True)
 class SpeechFeatures:
-    """Encoder features at ``rate`` a second: for each audio frame, the outputs of all encoder layers."""
+    """Encoder features at ``rate`` a second: for each audio frame, several hidden states.
+
+    Frames ``outside`` the recording repeat its first or last one (LongCat), or are zero like null audio (Soul).
+    ``features`` may lie in a mapped file: only what windows ask for is read.
+    """
 
     features: Float[Tensor, "a layers c"]
     rate: float
+    outside: Outside = "repeat"
 
     def windows(self, frames: range, window: int = 5, stride: int = 1) -> Float[Tensor, "f w layers c"]:
-        """For each video frame its audio frame and neighbours, clamped to the ends.
+        """For each video frame its audio frame and neighbours; an even window has one more after than before.
 
         ``stride`` is the number of audio frames in a video frame: 2 for features at 32 and video at 16 a second.
         """
         centres = torch.tensor(frames, dtype=torch.long) * stride
-        neighbours = centres[:, None] + torch.arange(window) - window // 2
-        return self.features[neighbours.clamp(0, len(self.features) - 1)]
+        neighbours = centres[:, None] + torch.arange(window) - (window - 1) // 2
+        inside = neighbours.clamp(0, len(self.features) - 1)
+        heard = self.features[inside]
+        return heard if self.outside == "repeat" else heard * (inside == neighbours)[:, :, None, None]
+
+    def averaged(self, fps: float) -> Float[Tensor, "f layers c"]:
+        """One frame for each whole video frame: the mean of the audio frames in it."""
+        return average_frames(self.features, round(self.rate / fps))
+
+
+def average_frames(features: Float[Tensor, "*b a layers c"], stride: int) -> Float[Tensor, "*b f layers c"]:
+    """Means of ``stride`` audio frames at a time; a rest too short for one is left out."""
+    whole = features.shape[-3] // stride * stride
+    return features[..., :whole, :, :].unflatten(-3, (-1, stride)).mean(dim=-3)
+
+
+@runtime_checkable
+class AudioEncoder(Protocol):
+    """What hears: sound at 16 kHz becomes ``layers`` hidden states of ``channels`` numbers, ``rate`` times a second.
+
+    ``encode`` is ``prepare``, then ``listen``. Longer sound than the encoder hears at once comes in pieces.
+    """
+
+    rate: float
+    outside: Outside
+    network: nn.Module
+
+    @property
+    def layers(self) -> int:
+        """How many hidden states a feature holds."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """The width of a hidden state."""
+        ...
+
+    @property
+    def span(self) -> float | None:
+        """The seconds heard at once where that is fixed and shorter sound is padded; None where any length is."""
+        ...
+
+    def frames(self, samples: int) -> int:
+        """How many features so many samples give: the whole frames they fill, at least one."""
+        ...
+
+    def prepare(self, samples: Float[Tensor, "n"], *, seed: int = 0) -> Float[Tensor, "n"]:
+        """The sound as the network wants it. Raises MediaError for none."""
+        ...
+
+    def listen(self, prepared: Float[Tensor, "n"]) -> Iterator[Float[Tensor, "a layers c"]]:
+        """The features of prepared sound, piece after piece."""
+        ...
+
+    def states(self, prepared: Float[Tensor, "b n"]) -> Float[Tensor, "b a layers c"]:
+        """The features of several short stretches of prepared sound, with gradients: for training."""
+        ...
+
+    def encode(self, samples: Float[Tensor, "n"], *, seed: int = 0) -> SpeechFeatures:
+        """Features of speech at 16 kHz in -1..1. Raises MediaError for none."""
+        ...
+
+    def silence(self, frames: int) -> SpeechFeatures:
+        """Features of ``frames`` frames of a silent waveform: a quiet voice, not null audio."""
+        ...
+
+
+def whole_frames(samples: int, rate: float) -> int:
+    """How many frames ``samples`` samples at 16 kHz fill at ``rate`` frames a second, at least one."""
+    return max(1, math.floor(samples * rate / SAMPLE_RATE + 1e-6))
+
+
+def require_sound(samples: Float[Tensor, "n"]) -> None:
+    """Raise MediaError when there is not even one sample."""
+    if not len(samples):
+        raise MediaError("the speech has 0 samples, expected at least one", hint="give a longer recording")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +137,9 @@ class Wav2VecEncoder(nn.Module):
     is encoded whole. A group norm in the first convolution (as published) then normalises each piece by itself.
     """
 
+    outside: Outside = "repeat"
+    span = None
+
     def __init__(self, config: Wav2Vec2Config, rate: float, *, piece: float = 20.0, margin: float = 2.0) -> None:
         super().__init__()
         self.network = Wav2Vec2Model(config)
@@ -75,7 +161,7 @@ class Wav2VecEncoder(nn.Module):
 
     def frames(self, samples: int) -> int:
         """How many features ``samples`` samples at 16 kHz give: the whole frames they fill, at least one."""
-        return max(1, math.floor(samples * self.rate / SAMPLE_RATE + 1e-6))
+        return whole_frames(samples, self.rate)
 
     def forward(self, samples: Float[Tensor, "b n"], positions: Float[Tensor, "f"]) -> Float[Tensor, "b f layers c"]:
         """Hidden states of prepared sound at ``positions``, counted in convolutional features."""
@@ -99,25 +185,37 @@ class Wav2VecEncoder(nn.Module):
             states.append(hidden)
         return [*states[:-1], encoder.layer_norm(hidden)] if norm_last else states
 
-    @torch.no_grad()
-    def encode(
+    def prepare(
         self, samples: Float[Tensor, "n"], *, seed: int = 0, noise: Float[Tensor, "n"] | None = None
-    ) -> SpeechFeatures:
-        """Features of speech at 16 kHz in -1..1; MediaError when there is none.
+    ) -> Float[Tensor, "n"]:
+        """``enliven.models.sound.prepare``; MediaError when there is no sound.
 
         The noise floor is drawn from ``seed``, unless given as standard normal numbers.
         """
-        if not len(samples):
-            raise MediaError("the speech has 0 samples, expected at least one", hint="give a longer recording")
+        require_sound(samples)
+        return prepare(samples.cpu(), seed=seed, noise=noise)
+
+    def listen(self, prepared: Float[Tensor, "n"]) -> Iterator[Float[Tensor, "a layers c"]]:
+        """The features of prepared sound, piece after piece."""
         device = next(self.parameters()).device
-        prepared = prepare(samples.cpu(), seed=seed, noise=noise)
+        frames = self.frames(len(prepared))
         prepared = nn.functional.pad(prepared, (0, max(0, self.field - len(prepared))))
-        features = torch.empty(self.frames(len(samples)), self.layers, self.channels)
-        for piece in self.pieces(len(features), len(prepared)):
-            states = self(prepared[None, piece.samples].to(device), piece.positions.to(device))[0]
+        for piece in self.pieces(frames, len(prepared)):
+            with torch.no_grad():
+                states = self(prepared[None, piece.samples].to(device), piece.positions.to(device))[0]
             first = piece.wanted.start - piece.computed.start
-            features[piece.wanted.start : piece.wanted.stop] = states[first : first + len(piece.wanted)].cpu()
-        return SpeechFeatures(features, self.rate)
+            yield states[first : first + len(piece.wanted)].cpu()
+
+    def states(self, prepared: Float[Tensor, "b n"]) -> Float[Tensor, "b a layers c"]:
+        """The features of several short stretches of prepared sound, with gradients: for training."""
+        piece = next(self.pieces(self.frames(prepared.shape[1]), prepared.shape[1]))
+        return self(prepared, piece.positions.to(prepared.device))
+
+    def encode(
+        self, samples: Float[Tensor, "n"], *, seed: int = 0, noise: Float[Tensor, "n"] | None = None
+    ) -> SpeechFeatures:
+        """Features of speech at 16 kHz in -1..1; MediaError when there is none. ``noise`` as in ``prepare``."""
+        return SpeechFeatures(torch.cat(list(self.listen(self.prepare(samples, seed=seed, noise=noise)))), self.rate)
 
     def silence(self, frames: int) -> SpeechFeatures:
         """Features of ``frames`` frames of a silent waveform: a quiet voice, not null audio."""

@@ -1,8 +1,8 @@
 """Training the toon audio encoder: to hear, in every layer, what the mouth does.
 
-A small wav2vec 2.0 network learns from synthetic speech with known phone times. A linear head on each of its layers
-reads off the five mouth parameters, the sound and whether somebody speaks, so that every hidden state carries them.
-Training sees sound through exactly the preparation used later.
+A small wav2vec 2.0 or Whisper network learns from synthetic speech with known phone times. A linear head on each of
+its hidden states reads off the five mouth parameters, the sound and whether somebody speaks, so that every one carries
+them. Training sees sound through exactly the preparation used later.
 """
 
 import math
@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from enliven.errors import MediaError
-from enliven.models.audio import Wav2VecEncoder
+from enliven.models.audio import AudioEncoder, average_frames
 from enliven.models.mouth import MOUTH, MouthFromSpeech
 from enliven.models.networks import HearingParams, build_network
-from enliven.models.sound import SAMPLE_RATE, prepare
+from enliven.models.sound import SAMPLE_RATE
+from enliven.models.whisper import WhisperEncoder, WhisperParams, new_whisper
 from enliven.toonworld.visemes import sound_class
 from enliven.toonworld.voice import Phone, Speech, mouth_track, read_speech
 from enliven.train.augment_speech import disturb, excerpt
@@ -28,22 +29,26 @@ from enliven.train.trainer import TrainConfig, Trainer
 from enliven.types import OnProgress, ignore_progress
 
 FPS = 25.0
+LENGTHS = (1.6, 2.4, 4.0, 4.0, 6.0)  # seconds of an excerpt, for an encoder that hears any length at once
 IMPORTANCE = torch.tensor([3.0, 1.0, 1.5, 1.0, 1.0])  # of the mouth parameters, for the eye
 
 
 class HearingObjective:
-    """Squared error of the mouth, cross entropy of sound and voice, in every layer; later layers count more."""
+    """Squared error of the mouth, cross entropy of sound and voice, in every layer; later layers count more.
 
-    def __init__(self, encoder: Wav2VecEncoder, heads: MouthFromSpeech) -> None:
-        self.encoder, self.heads = encoder.eval(), heads  # there is no dropout to switch on
+    An encoder that gives several features in a video frame is judged by their mean.
+    """
+
+    def __init__(self, encoder: AudioEncoder, heads: MouthFromSpeech) -> None:
+        encoder.network.eval()  # there is no dropout to switch on
+        self.encoder, self.heads = encoder, heads
         self.networks: Mapping[str, nn.Module] = {"encoder": encoder.network, "heads": heads}
         self.weights = torch.linspace(0.4, 1, encoder.layers)
 
     def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:  # noqa: ARG002
         """``batch``: prepared ``samples`` [b n], ``mouth`` [b f 5], ``sound`` [b f] with -1 for unknown."""
         samples, target, label = batch["samples"], batch["mouth"], batch["sound"]
-        piece = next(self.encoder.pieces(label.shape[1], samples.shape[1]))
-        mouth, sound, voice = self.heads(self.encoder(samples, piece.positions))
+        mouth, sound, voice = self.heads(average_frames(self.encoder.states(samples), round(self.encoder.rate / FPS)))
         weights = (self.weights / self.weights.sum()).to(target.device)
         error = ((mouth - target[:, :, None]).square() * IMPORTANCE.to(target.device)).mean(dim=(0, 1, 3))
         several = label[:, :, None].expand(sound.shape[:3])
@@ -81,24 +86,44 @@ def keep_first_layer(network: nn.Module) -> None:
     network.get_submodule("feature_extractor.conv_layers.0").requires_grad_(requires_grad=False)
 
 
-def hearing_batches(speeches: Sequence[Speech], *, seconds: float = 48.0) -> Iterator[dict[str, Tensor]]:
-    """Batches of ``seconds`` of disturbed speech in all, cut to one random length; without end."""
+def hear_louder_than_places(network: nn.Module) -> None:
+    """Begin a Whisper with sounds as strong as the places added to them, which otherwise drown them.
+
+    The places are fixed, as published.
+    """
+    keep_places(network)
+    with torch.no_grad():
+        for name in ("conv1", "conv2"):
+            convolution = network.get_submodule(name)
+            assert isinstance(convolution, nn.Conv1d)
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+
+
+def keep_places(network: nn.Module) -> None:
+    """Do not train the places a Whisper adds to its embedding."""
+    network.get_submodule("embed_positions").requires_grad_(requires_grad=False)
+
+
+def hearing_batches(
+    speeches: Sequence[Speech], encoder: AudioEncoder, *, seconds: float = 48.0
+) -> Iterator[dict[str, Tensor]]:
+    """Batches of ``seconds`` of disturbed speech in all, cut to one length that ``encoder`` hears; without end."""
     while True:
         random = Random(int(torch.randint(2**31, ())))
-        length = random.choice([1.6, 2.4, 4.0, 4.0, 6.0])
-        rows = [hearing_row(random.choice(speeches), length, random) for _ in range(round(seconds / length))]
+        length = encoder.span or random.choice(LENGTHS)
+        rows = [hearing_row(random.choice(speeches), length, random, encoder) for _ in range(round(seconds / length))]
         yield {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def hearing_row(speech: Speech, seconds: float, random: Random) -> dict[str, Tensor]:
-    """One training example: prepared sound and, for each of its video frames, mouth and sound class."""
+def hearing_row(speech: Speech, seconds: float, random: Random, encoder: AudioEncoder) -> dict[str, Tensor]:
+    """One training example: sound prepared for ``encoder`` and, for each video frame, mouth and sound class."""
     speech = excerpt(speech, seconds, random)
     if random.random() < 0.06:
         speech = Speech(torch.zeros(len(speech.samples)), (Phone("", 0.0, seconds),), "", "")
     frames = round(seconds * FPS)
     heard = disturb(speech.samples, random) if random.random() < 0.9 else speech.samples
     return {
-        "samples": prepare(heard, seed=random.getrandbits(32)),
+        "samples": encoder.prepare(heard, seed=random.getrandbits(32)),
         "mouth": targets(speech.phones, frames),
         "sound": sounds(speech.phones, frames),
     }
@@ -119,17 +144,27 @@ def sounds(phones: Sequence[Phone], frames: int) -> Tensor:
     return labels
 
 
-def new_ears(params: HearingParams) -> tuple[Wav2VecEncoder, MouthFromSpeech]:
-    """An encoder that hears like a filter bank and knows nothing yet, and heads for it."""
-    encoder: Wav2VecEncoder = build_network(params)
-    listen_like_a_filter_bank(encoder.network)
+def new_ears(params: HearingParams | WhisperParams) -> tuple[AudioEncoder, MouthFromSpeech]:
+    """An encoder that knows nothing yet, and heads for it; a wav2vec 2.0 hears like a filter bank."""
+    encoder: AudioEncoder
+    if isinstance(params, WhisperParams):
+        encoder = new_whisper(params)
+        hear_louder_than_places(encoder.network)
+    else:
+        encoder = build_network(params)
+        listen_like_a_filter_bank(encoder.network)
     return encoder, MouthFromSpeech(encoder.layers, encoder.channels)
+
+
+def keep_fixed(encoder: AudioEncoder) -> None:
+    """Do not train what ``new_ears`` fixed: for an encoder that is to be trained on."""
+    (keep_places if isinstance(encoder, WhisperEncoder) else keep_first_layer)(encoder.network)
 
 
 def train_hearing(
     config: TrainConfig,
     corpus: Path,
-    encoder: Wav2VecEncoder,
+    encoder: AudioEncoder,
     heads: MouthFromSpeech,
     on_progress: OnProgress = ignore_progress,
 ) -> None:
@@ -140,17 +175,17 @@ def train_hearing(
     speeches = [read_speech(path.with_suffix(".flac")) for path in sorted(corpus.glob("*.json"))]
     if not speeches:
         raise MediaError(f"no speech in {corpus}", hint="build it with: python -m enliven.toonworld.espeak FOLDER")
-    trainer = Trainer(config, HearingObjective(encoder, heads), hearing_batches(speeches))
+    trainer = Trainer(config, HearingObjective(encoder, heads), hearing_batches(speeches, encoder))
     trainer.fit(on_progress)
     encoder.network.load_state_dict(trainer.averaged("encoder"))
     heads.load_state_dict(trainer.averaged("heads"))
 
 
-def correlation(encoder: Wav2VecEncoder, heads: MouthFromSpeech, speeches: Sequence[Speech]) -> dict[str, float]:
+def correlation(encoder: AudioEncoder, heads: MouthFromSpeech, speeches: Sequence[Speech]) -> dict[str, float]:
     """How well each mouth parameter is heard: its correlation with the truth over all frames of ``speeches``."""
     heard, true = [], []
     for speech in speeches:
-        mouth = heads.mouth(encoder.encode(speech.samples).features)
+        mouth = heads.mouth(encoder.encode(speech.samples).averaged(FPS))
         heard.append(torch.stack([getattr(mouth, name) for name in MOUTH]))
         true.append(targets(speech.phones, heard[-1].shape[1]).T)
     pairs = torch.stack([torch.cat(heard, dim=1), torch.cat(true, dim=1)], dim=1)
