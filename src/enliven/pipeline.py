@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from enliven.diffusion.sample import sample_euler
 from enliven.encode import Encoded, Handover, encode
 from enliven.media.audio import read_audio
 from enliven.media.image import to_pixels
@@ -17,7 +16,7 @@ from enliven.models.networks import Networks, load_networks
 from enliven.request import GenerateRequest, Scales
 from enliven.systems import find_model
 from enliven.systems.spec import ModelSpec
-from enliven.types import ClipPlan, LatentClip, OnProgress, Progress, Video, ignore_progress
+from enliven.types import ClipPlan, Conditioning, LatentClip, OnProgress, Progress, Video, ignore_progress
 
 __all__ = ["AvatarPipeline", "FinishedClip", "GenerateRequest", "Scales"]
 
@@ -88,7 +87,7 @@ class AvatarPipeline:
                 on_progress(Progress("making the video", before + step, total))
 
             latents = self._assemble(plan, encoded.size, handover, seed)
-            clip = self._sample(spec, encoded, plan, latents, sigmas, on_step)
+            clip = self._sample(spec, encoded.told(plan, self.device), plan, latents, seed, on_step)
             done += len(sigmas) - 1
             finished = self._finish(spec, plan, clip, handover)
             handover = finished.handover
@@ -114,19 +113,30 @@ class AvatarPipeline:
     def _sample(
         self,
         spec: ModelSpec,
-        encoded: Encoded,
+        told: Conditioning,
         plan: ClipPlan,
         latents: Float[Tensor, "1 c t h w"],
-        sigmas: list[float],
+        seed: int,
         on_step: Callable[[int], None],
     ) -> LatentClip:
-        told, layout = encoded.told(plan, self.device), plan.layout
+        """Noise becomes latents; the solver sees nothing of the given frames, which so stay as they are."""
+        layout = plan.layout
         cache = ClipCache() if layout.cacheable else None
+        given, noisy = latents[:, :, : layout.clean].float(), latents[:, :, layout.clean :].float()
+        levels = torch.zeros(1, len(layout), device=self.device)
 
-        def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
-            return spec.guidance(lambda cond: self.networks.backbone(latents, sigma, cond, layout, cache), told)
+        def velocity(noisy: Tensor, sigma: float) -> Tensor:
+            levels[:, layout.clean :] = sigma
+            whole = torch.cat([given, noisy], dim=2)
+            backbone = self.networks.backbone
+            guided = spec.guidance(lambda cond: backbone(whole, levels.clone(), cond, layout, cache), told)
+            return guided[:, :, layout.clean :].float()
 
-        return LatentClip(sample_euler(velocity, latents, layout.clean, sigmas, on_step), layout)
+        def fresh(step: int) -> Tensor:
+            return clip_noise(seed, plan.index, noisy.shape, step).to(self.device)
+
+        made = spec.solver(velocity, noisy, self._levels(spec, plan), fresh, on_step)
+        return LatentClip(torch.cat([given, made], dim=2), layout)
 
     @torch.no_grad()
     def _finish(self, spec: ModelSpec, plan: ClipPlan, clip: LatentClip, before: Handover | None) -> FinishedClip:
@@ -141,7 +151,8 @@ class AvatarPipeline:
         return FinishedClip(plan, frames[: len(plan.emits)], clip, Handover(reference, context, decoder.state()))
 
 
-def clip_noise(seed: int, index: int, shape: tuple[int, ...]) -> Float[Tensor, "b c t h w"]:
-    """The noise of one clip: the same for the same two numbers, unrelated for all others."""
-    number = int.from_bytes(hashlib.sha256(f"{seed} {index}".encode()).digest()[:7], "big")
+def clip_noise(seed: int, index: int, shape: tuple[int, ...], step: int = 0) -> Float[Tensor, "b c t h w"]:
+    """The noise of one clip, before a step: the same for the same numbers, unrelated for all others."""
+    name = f"{seed} {index} {step}" if step else f"{seed} {index}"
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
     return torch.randn(shape, generator=torch.Generator().manual_seed(number))

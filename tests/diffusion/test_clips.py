@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from enliven.types import Role
 
 PUBLISHED = ClipGeometry(frames=93, context=13, fps=16)
 ARRANGE = ReferenceSkip(10, 1)
+PIVOTAL = ClipGeometry(frames=108, context=8, fps=25, pivot=True)
 
 
 @given(total=st.integers(1, 2000), portrait=st.booleans(), continuing=st.booleans())
@@ -50,6 +53,46 @@ def test_all_later_clips_have_one_layout() -> None:
 def test_nothing_to_make_is_refused() -> None:
     with pytest.raises(RequestError, match="0 frames"):
         plan_clips(0, PUBLISHED, ARRANGE)
+
+
+@given(total=st.integers(1, 2000), portrait=st.booleans(), continuing=st.booleans())
+def test_clips_behind_a_pivot_tile_any_length(total: int, portrait: bool, continuing: bool) -> None:
+    plans = plan_clips(total, PIVOTAL, ARRANGE, portrait=portrait, continuing=continuing)
+    assert [frame for plan in plans for frame in plan.emits] == list(range(total))
+    for plan in plans:
+        shown = len(plan.layout) - plan.layout.references
+        assert plan.frames == (4 * shown if plan.layout.references else 4 * shown - 3)
+        assert plan.hears.start + plan.context == plan.emits.start
+
+
+@pytest.mark.parametrize("total", [108, 109, 208, 209, 4321])
+def test_as_many_clips_as_soul_counts(total: int) -> None:
+    """A window of 28 latent frames moves on by 25, which are 100 video frames."""
+    assert len(plan_clips(total, PIVOTAL, ARRANGE, portrait=True)) == math.ceil((total - 108) / 100) + 1
+
+
+def test_thirty_seconds_are_eight_clips() -> None:
+    assert len(plan_clips(750, PIVOTAL, ARRANGE, portrait=True)) == 8
+
+
+def test_a_pivot_stands_before_the_clip_it_is_not_part_of() -> None:
+    first, second = plan_clips(200, PIVOTAL, ARRANGE, portrait=True)
+    assert (len(first.layout), first.layout.references, first.layout.clean, first.frames) == (28, 1, 1, 108)
+    assert (len(second.layout), second.layout.references, second.layout.clean) == (28, 1, 3)
+    assert (first.hears, second.hears) == (range(108), range(100, 208))
+
+
+def test_without_a_portrait_the_first_clip_makes_the_pivot() -> None:
+    first, second = plan_clips(200, PIVOTAL, ARRANGE)
+    assert (len(first.layout), first.layout.clean, first.frames, first.emits) == (28, 0, 109, range(109))
+    assert second.hears == range(101, 209)
+
+
+@pytest.mark.parametrize(("frames", "context"), [(109, 8), (108, 9), (108, 0), (12, 8)])
+def test_impossible_geometry_with_a_pivot_is_refused(frames: int, context: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ClipGeometry(frames, context, fps=25, pivot=True)
+    assert "plus 1" not in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(("frames", "context"), [(92, 13), (93, 12), (93, 0), (17, 13)])

@@ -1,14 +1,15 @@
 import pytest
 import torch
+from diffusers import UniPCMultistepScheduler
 
 from enliven.diffusion.sample import (
     AnchorSchedule,
     DetailSchedule,
+    EvenSchedule,
     LateSchedule,
     LinearSchedule,
     Schedule,
     even_anchors,
-    sample_euler,
 )
 from enliven.errors import ConfigError
 from golden_files import Case, golden
@@ -43,38 +44,16 @@ def test_detail_and_late_schedules_are_the_published_ones() -> None:
         torch.testing.assert_close(sigmas, case.outputs["sigmas"].double(), atol=1e-6, rtol=0, msg=case.name)
 
 
-def test_euler_follows_the_published_trajectory() -> None:
-    case = golden("schedule").case("euler")
-    outputs, trajectory = case.inputs["preds"], case.outputs["trajectory"]
-    states = []
-
-    def velocity(latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        states.append(latents)
-        return -outputs[len(states) - 1]
-
-    final = sample_euler(velocity, case.inputs["latents"], 0, published(case)(8))
-    for seen, expected in zip([*states[1:], final], trajectory, strict=True):
-        torch.testing.assert_close(seen, expected, atol=1e-5, rtol=0)
-
-
-def test_euler_arrives_at_the_clean_latents_and_leaves_given_frames_alone() -> None:
-    clean, noise = torch.randn(1, 2, 5, 2, 2), torch.randn(1, 2, 5, 2, 2)
-    start = torch.cat([clean[:, :, :2], noise[:, :, 2:]], 2)
-    levels, steps = [], []
-
-    def velocity(latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        levels.append(sigma)
-        return noise - clean
-
-    end = sample_euler(velocity, start, 2, LinearSchedule(5.0)(6), steps.append)
-    torch.testing.assert_close(end, clean, atol=1e-5, rtol=0)
-    assert torch.equal(end[:, :, :2], clean[:, :, :2])
-    assert all((level[:, :2] == 0).all() and (level[:, 2:] > 0).all() for level in levels)
-    assert steps == [1, 2, 3, 4, 5, 6]
+@pytest.mark.parametrize("steps", [1, 4, 25])
+def test_even_levels_are_those_of_wan(steps: int) -> None:
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0)
+    scheduler.set_timesteps(steps)
+    torch.testing.assert_close(torch.tensor(EvenSchedule(5.0)(steps)), scheduler.sigmas, atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize(
-    "schedule", [LinearSchedule(3.0), AnchorSchedule(EIGHT, 3.0), DetailSchedule(LinearSchedule(3.0))]
+    "schedule",
+    [LinearSchedule(3.0), EvenSchedule(3.0), AnchorSchedule(EIGHT, 3.0), DetailSchedule(LinearSchedule(3.0))],
 )
 def test_levels_fall_from_one_to_zero(schedule: Schedule) -> None:
     for steps in range(1, 9):

@@ -1,13 +1,7 @@
-"""Noise levels and the Euler steps between them."""
+"""Noise levels: from what a denoising run comes down, and in which steps."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Protocol, runtime_checkable
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from enliven.errors import ConfigError
 
@@ -32,6 +26,18 @@ class LinearSchedule:
         _check_steps(steps)
         falls = [index / max(1, steps - 1) for index in range(steps)]
         return [*(bend(1 - 0.999 * fall, self.shift) for fall in falls), 0.0]
+
+
+@dataclass(frozen=True, slots=True)
+class EvenSchedule:
+    """Levels evenly from 1 towards 0.001, which is left out, bent towards noise by ``shift``: what Wan samples with."""
+
+    shift: float
+
+    def __call__(self, steps: int) -> list[float]:
+        """``steps`` levels and 0."""
+        _check_steps(steps)
+        return [*(bend(1 - 0.999 * index / steps, self.shift) for index in range(steps)), 0.0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +89,6 @@ def bend(sigma: float, shift: float) -> float:
 def even_anchors(count: int) -> tuple[float, ...]:
     """``count`` levels from 1 down, evenly, 0 left out."""
     return tuple((count - index) / count for index in range(count))
-
-
-def sample_euler(
-    velocity: Callable[[Float[Tensor, "b c t h w"], Float[Tensor, "b t"]], Float[Tensor, "b c t h w"]],
-    latents: Float[Tensor, "b c t h w"],
-    clean: int,
-    sigmas: Sequence[float],
-    on_step: Callable[[int], None] = lambda done: None,  # noqa: ARG005
-) -> Float[Tensor, "b c t h w"]:
-    """Latents denoised along ``sigmas``.
-
-    The first ``clean`` frames are given: they keep level 0 and are returned untouched. ``velocity`` is asked with the
-    latents and the level of each frame; ``on_step`` hears how many steps are done and may raise to stop.
-    """
-    given, noisy = latents[:, :, :clean].float(), latents[:, :, clean:].float()
-    levels = torch.zeros(latents.shape[0], latents.shape[2], device=latents.device)
-    for done, (now, after) in enumerate(pairwise(sigmas), start=1):
-        levels[:, clean:] = now
-        step = velocity(torch.cat([given, noisy], 2), levels.clone())[:, :, clean:]
-        noisy = noisy + (after - now) * step.float()
-        on_step(done)
-    return torch.cat([given, noisy], 2)
 
 
 def _check_steps(steps: int) -> None:

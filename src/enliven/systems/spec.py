@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from enliven.diffusion.clips import Arrange, ClipGeometry
 from enliven.diffusion.guidance import Guide
 from enliven.diffusion.sample import Schedule
+from enliven.diffusion.solvers import Euler, Solver
 from enliven.errors import RequestError, WeightsError
 from enliven.media.buckets import Resolution
 from enliven.models.networks import NetworkParams
@@ -39,6 +40,7 @@ class ModelSpec:
     schedule: Schedule
     steps: int
     size: tuple[int, int]
+    solver: Solver = Euler()
     resolution: Resolution | None = None
     continuation_schedule: Schedule | None = None
     negative_prompt: str = ""
