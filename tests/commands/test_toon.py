@@ -8,7 +8,7 @@ from PIL import Image
 
 from enliven.bench.cases import SHIPPED
 from enliven.cli import run
-from enliven.data import clips
+from enliven.data import world
 from enliven.data.clips import load_clip
 from enliven.media.video import read_video
 from enliven.toonworld.voice import shipped_speech
@@ -50,7 +50,7 @@ def test_a_stopped_data_set_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_a_data_set_says_no_held_out_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoken: list[str] = []
-    monkeypatch.setattr(clips, "render_clips", lambda folder, speech, *_, **__: spoken.extend(p.stem for p in speech))
+    monkeypatch.setattr(world, "render_clips", lambda folder, speech, *_, **__: spoken.extend(p.stem for p in speech))
     assert run(["toon", "dataset", "-o", str(tmp_path)]) == 0
     assert sorted([*spoken, *SHIPPED]) == shipped_speech()
 

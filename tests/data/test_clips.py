@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from enliven.data.clips import FPS, RATE, StoredFrames, load_clip, make_clip, render_clips, save_clip
-from enliven.toonworld.voice import Phone, Speech, write_speech
+from enliven.data.clips import FPS, RATE, StoredFrames, load_clip, make_clip, save_clip
+from enliven.toonworld.voice import Phone, Speech
 
 SIZE = (32, 32)
 
@@ -81,33 +81,6 @@ def test_the_disk_gives_back_what_it_took(tmp_path: Path) -> None:
     torch.testing.assert_close(back.samples, clip.samples, atol=1e-3, rtol=0)
     assert (back.character, back.caption, back.silent) == (clip.character, clip.caption, clip.silent)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.safetensors"]
-
-
-def test_drawing_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    write_speech(word(0.0, 0.4), tmp_path / "speech/ah.flac")
-    speech, folder = [tmp_path / "speech/ah.flac"], tmp_path / "clips"
-    render_clips(folder, speech, range(2), frames=2, silent=0.0)
-    first = folder / "0000000.safetensors"
-    drawn = load_clip(folder / "0000001.safetensors")
-    first.write_bytes(b"kept")
-    (folder / "0000001.safetensors").unlink()
-    (folder / "0000002.new").write_bytes(b"half of a clip")
-    render_clips(folder, speech, range(3), frames=2, silent=0.0)
-    assert first.read_bytes() == b"kept"
-    assert sorted(path.name for path in folder.iterdir()) == [f"{seed:07}.safetensors" for seed in range(3)]
-    assert torch.equal(load_clip(folder / "0000001.safetensors").frames, drawn.frames)
-    render_clips(tmp_path / "quiet", [], range(1), frames=2, silent=1.0)
-    assert load_clip(tmp_path / "quiet/0000000.safetensors").silent
-
-
-def test_clips_are_drawn_at_the_size_asked_for_and_show_the_same(tmp_path: Path) -> None:
-    small, large = tmp_path / "small", tmp_path / "large"
-    render_clips(small, [], range(1), frames=2, size=(32, 32), silent=1.0)
-    render_clips(large, [], range(1), frames=2, size=(64, 96), silent=1.0)
-    one, other = (load_clip(folder / "0000000.safetensors").frames.float() for folder in (small, large))
-    assert other.shape == (2, 3, 64, 96)
-    middle = torch.nn.functional.avg_pool2d(other[..., 16:80], 2)
-    assert (middle - one).abs().mean() < 6
 
 
 def test_stored_frames_are_those_of_the_clips_in_order(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from enliven.data.clips import make_clip
-from enliven.data.encoded import REFERENCES, EncodedClip, encode_clip, load_encoded, save_encoded
+from enliven.data.encoded import EncodedClip, encode_clip, load_encoded, save_encoded
+from enliven.data.sights import make_sight
 from enliven.models.networks import Networks
 from enliven.toonworld.voice import Phone, Speech
 from tiny import tiny_networks
@@ -29,13 +30,13 @@ def test_every_part_is_of_the_same_frames(networks: Networks) -> None:
     clip = make_clip(3, None, frames=FRAMES, size=(16, 16))
     told = encoded(networks, silent=True)
     assert told.latents.shape == (4, 4, 2, 2)
-    assert told.references.shape == (REFERENCES, 4, 2, 2)
-    assert told.reference_frames.tolist() == [0, 2, 5, 7, 10, 12]
+    assert told.references.shape == (4, 4, 2, 2)
+    assert told.reference_frames.tolist() == [0, 4, 8, 12]
     assert told.audio.shape == (FRAMES, 2, 16)
     assert torch.equal(told.mouth[:, 0], clip.state.mouth_open)
     torch.testing.assert_close(told.references[0], told.latents[:, 0])
-    picture = (clip.frames[7].float() / 127.5 - 1)[None, :, None]
-    torch.testing.assert_close(told.references[3], networks.autoencoder.encode(picture)[0, :, 0])
+    picture = (clip.frames[8].float() / 127.5 - 1)[None, :, None]
+    torch.testing.assert_close(told.references[2], networks.autoencoder.encode(picture)[0, :, 0])
 
 
 def test_silence_is_heard_as_silence_and_not_as_nothing(networks: Networks) -> None:
@@ -43,6 +44,13 @@ def test_silence_is_heard_as_silence_and_not_as_nothing(networks: Networks) -> N
     assert told.silent
     assert (told.audio.abs().amax(dim=(1, 2)) > 0).all()
     assert not torch.equal(told.audio, encoded(networks, silent=False).audio)
+
+
+def test_nothing_is_heard_of_what_has_no_sound(networks: Networks) -> None:
+    told = encode_clip(make_sight(1, frames=FRAMES, size=(16, 16)), networks.autoencoder, networks.audio)
+    assert told.audio.shape == (FRAMES, 2, 16)
+    assert not told.audio.any()
+    assert not told.silent
 
 
 def test_two_silences_do_not_sound_alike(networks: Networks) -> None:

@@ -1,8 +1,7 @@
 """Toon clips on disk: drawn frames, sound, and the truth about both."""
 
-import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import overload
 
@@ -16,8 +15,7 @@ from enliven.toonworld.character import caption, sample_character
 from enliven.toonworld.draw import draw
 from enliven.toonworld.motion import calm_motion
 from enliven.toonworld.state import FaceState
-from enliven.toonworld.voice import Mouth, Speech, mouth_track, read_speech
-from enliven.types import OnProgress, Progress, ignore_progress
+from enliven.toonworld.voice import Mouth, Speech, mouth_track
 
 FPS = 25
 RATE = 16_000
@@ -57,31 +55,6 @@ def make_clip(
     return ToonClip(pixels, samples, state, identity, caption(drawn), speech is None)
 
 
-def render_clips(
-    folder: Path,
-    speech: Sequence[Path],
-    seeds: range,
-    *,
-    frames: int = 61,
-    size: tuple[int, int] = (128, 128),
-    silent: float = 0.12,
-    on_progress: OnProgress = ignore_progress,
-) -> None:
-    """Draw one clip of ``size`` (height, width) for each seed into ``folder``, passing over those already there.
-
-    ``silent`` is a probability.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for done, seed in enumerate(seeds):
-        path = folder / f"{seed:07d}.safetensors"
-        if path.exists():
-            continue
-        chance = random.Random(seed)
-        spoken = None if chance.random() < silent else read_speech(chance.choice(speech))
-        save_clip(make_clip(seed, spoken, frames=frames, size=size), path)
-        on_progress(Progress("draw", done + 1, len(seeds)))
-
-
 def save_clip(clip: ToonClip, path: Path) -> None:
     """Write a clip as one safetensors file, moved into place when whole."""
     fresh = path.with_suffix(".new")
@@ -108,6 +81,14 @@ def load_clip(path: Path) -> ToonClip:
         metadata["caption"],
         metadata["silent"] == "1",
     )
+
+
+def shrunk(clip: ToonClip, by: int) -> ToonClip:
+    """The same clip, its sides divided by a whole number."""
+    if by == 1:
+        return clip
+    small = torch.nn.functional.avg_pool2d(clip.frames.float(), by).round().to(torch.uint8)
+    return replace(clip, frames=small)
 
 
 class StoredFrames(Sequence[UInt8[Tensor, "f 3 h w"]]):

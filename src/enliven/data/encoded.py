@@ -9,36 +9,41 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from enliven.data.clips import ToonClip
-from enliven.models.audio import Wav2VecEncoder
+from enliven.data.clips import FPS, ToonClip
+from enliven.models.audio import AudioEncoder
 from enliven.models.vae import VideoAutoencoder
-
-REFERENCES = 6
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedClip:
-    """A clip as latents and features; ``references`` are single frames encoded as pictures."""
+    """A clip as latents and features; ``references`` are single frames encoded as pictures, one for each latent frame.
+
+    ``audio`` holds a whole number ``a / f`` of features for each video frame; all zeros where there is no sound.
+    """
 
     latents: Float[Tensor, "c t h w"]
     references: Float[Tensor, "r c h w"]
     reference_frames: Int[Tensor, "r"]
-    audio: Float[Tensor, "f layers c_audio"]
+    audio: Float[Tensor, "a layers c_audio"]
     mouth: Float[Tensor, "f 5"]
     caption: str
     silent: bool
 
 
 @torch.no_grad()
-def encode_clip(clip: ToonClip, vae: VideoAutoencoder, hearing: Wav2VecEncoder, *, seed: int = 0) -> EncodedClip:
+def encode_clip(clip: ToonClip, vae: VideoAutoencoder, hearing: AudioEncoder, *, seed: int = 0) -> EncodedClip:
     """Encode a drawn clip; silence is encoded as silence (LongCat Eq. 4), never as null audio.
 
     The noise floor under the sound is drawn from ``seed``: give each clip its own, or all silence sounds alike.
     """
     video = (clip.frames.float() / 127.5 - 1).transpose(0, 1)[None]
-    chosen = torch.linspace(0, video.shape[2] - 1, REFERENCES).round().long()
+    chosen = torch.arange(0, video.shape[2], vae.temporal_factor)
     pictures = video[0, :, chosen].transpose(0, 1)[:, :, None]
-    features = hearing.encode(clip.samples, seed=seed).features[: video.shape[2]]
+    heard = round(video.shape[2] * hearing.rate / FPS)
+    if len(clip.samples):
+        features = hearing.encode(clip.samples, seed=seed).features[:heard]
+    else:
+        features = torch.zeros(heard, hearing.layers, hearing.channels)
     mouth = [clip.state.mouth_open, clip.state.mouth_width, clip.state.mouth_round, clip.state.teeth, clip.state.tongue]
     return EncodedClip(
         vae.encode(video)[0],

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from enliven.data.encoded import EncodedClip, load_encoded
 from enliven.errors import ConfigError
-from enliven.models.audio import SpeechFeatures
+from enliven.models.audio import Outside, SpeechFeatures
 from enliven.train.cuts import Cutting
 from enliven.types import Conditioning, Text
 
@@ -34,14 +34,15 @@ class Drops:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Windows of ``window`` features around a video frame, ``stride`` features to each."""
+    """Windows of ``window`` features around a video frame, ``stride`` features to each; see ``SpeechFeatures``."""
 
     window: int = 5
     stride: int = 1
+    outside: Outside = "repeat"
 
     def heard(self, clip: EncodedClip, frames: range) -> Tensor:
         """What one person's clip sounds like in video ``frames`` ``[1 f w layers c]``."""
-        features = SpeechFeatures(clip.audio, self.stride)  # a video frame is the unit of time
+        features = SpeechFeatures(clip.audio, self.stride, self.outside)  # a video frame is the unit of time
         return features.windows(frames, self.window, self.stride)[None]
 
 

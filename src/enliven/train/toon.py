@@ -13,20 +13,21 @@ from pathlib import Path
 
 import torch
 
-from enliven.data.clips import load_clip, render_clips
+from enliven.data.clips import StoredFrames, shrunk
 from enliven.data.encoded import encode_clip, save_encoded
+from enliven.data.world import World, render_clips
 from enliven.errors import RequestError
-from enliven.models.audio import Wav2VecEncoder
-from enliven.models.longcat import LongCat
+from enliven.models.audio import AudioEncoder
 from enliven.models.mouth import MouthFromSpeech
-from enliven.models.networks import load_network, save_network
+from enliven.models.networks import build_network, load_network, save_network
 from enliven.models.text import TextEncoder
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
 from enliven.systems import find_model
+from enliven.systems.spec import ModelSpec
 from enliven.toonworld import espeak
 from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batches
-from enliven.train.batches import ClipBatches
-from enliven.train.cuts import StitchedCuts
+from enliven.train.batches import ClipBatches, Listening
+from enliven.train.cuts import Cutting, PivotCuts, StitchedCuts
 from enliven.train.flow import FlowObjective
 from enliven.train.hearing import keep_first_layer, new_ears, train_hearing
 from enliven.train.reading import ReadingObjective, caption_batches, new_text_encoder
@@ -50,8 +51,10 @@ class Budget:
 class ToonRecipe:
     """Everything that decides what the toon model becomes.
 
-    ``folder`` holds data and checkpoints, ``weights`` receives the trained networks. ``warm_start`` begins with the
-    weights already there instead of from chance.
+    ``folder`` holds data and checkpoints, ``weights`` receives the trained networks. The backbone learns from
+    ``clips`` of ``frames`` video frames, a share of ``sights`` among them without people; the autoencoder from the
+    first ``drawn`` of them. ``half`` is the backbone's training at half the size, before that at full size.
+    ``warm_start`` begins with the weights already there instead of from chance.
     """
 
     folder: Path
@@ -59,14 +62,27 @@ class ToonRecipe:
     model: str = "longcat-toon"
     utterances: int = 1500
     clips: int = 1500
+    drawn: int = 400
     frames: int = 61
+    sights: float = 0.0
     device: str = "cpu"
     threads: int = 1
     warm_start: bool = False
     hearing: Budget = field(default_factory=lambda: Budget(15, 1.5e-3))
     reading: Budget = field(default_factory=lambda: Budget(3, 2e-3, batch=40, muon_gain=8.0))
     autoencoder: Budget = field(default_factory=lambda: Budget(40, 1e-3, batch=8, muon_gain=12.0))
+    half: Budget = field(default_factory=lambda: Budget(0, 1e-3, batch=8))
     backbone: Budget = field(default_factory=lambda: Budget(85, 1e-3, batch=8))
+
+    @property
+    def world(self) -> World:
+        """What is drawn."""
+        return World(self.frames, find_model(self.model).size, sights=self.sights)
+
+    @property
+    def utterances_on_disk(self) -> list[Path]:
+        """What can be said."""
+        return sorted((self.folder / "speech").glob("*.flac"))
 
 
 def train_toon(recipe: ToonRecipe, stages: Sequence[str] = (), on_progress: OnProgress = ignore_progress) -> None:
@@ -118,14 +134,14 @@ def _reading(recipe: ToonRecipe, on_progress: OnProgress) -> None:
 
 
 def _drawing(recipe: ToonRecipe, on_progress: OnProgress) -> None:
-    speech = sorted((recipe.folder / "speech").glob("*.flac"))
-    render_clips(recipe.folder / "clips", speech, range(recipe.clips), frames=recipe.frames, on_progress=on_progress)
+    seeds = range(min(recipe.drawn, recipe.clips))
+    render_clips(recipe.folder / "clips", recipe.utterances_on_disk, seeds, recipe.world, on_progress)
 
 
 def _autoencoder(recipe: ToonRecipe, on_progress: OnProgress) -> None:
     """The linear encoder is decomposed once and then never moves: backbones depend on it."""
     folder = recipe.weights / "autoencoder"
-    videos = [load_clip(path).frames for path in sorted((recipe.folder / "clips").glob("*.safetensors"))]
+    videos = StoredFrames(sorted((recipe.folder / "clips").glob("*.safetensors")))
     torch.manual_seed(0)
     if recipe.warm_start:
         network: ToonAutoencoder = load_network(folder).requires_grad_(requires_grad=True)
@@ -144,42 +160,65 @@ def _autoencoder(recipe: ToonRecipe, on_progress: OnProgress) -> None:
 
 
 def _encoding(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    """Each clip is drawn again, which is quicker than reading it, and encoded; at half the size, too, if asked for."""
     autoencoder: ToonAutoencoder = load_network(recipe.weights / "autoencoder")
-    hearing: Wav2VecEncoder = load_network(recipe.weights / "audio")
-    trained = max(
-        path.stat().st_mtime for part in ("autoencoder", "audio") for path in (recipe.weights / part).iterdir()
-    )
-    target = recipe.folder / "encoded"
-    target.mkdir(parents=True, exist_ok=True)
-    paths = sorted((recipe.folder / "clips").glob("*.safetensors"))
-    for done, path in enumerate(paths):
-        stored = target / path.name
-        if not stored.exists() or stored.stat().st_mtime < trained:  # of other encoders than now
-            encoded = encode_clip(load_clip(path), autoencoder, hearing, seed=done)
-            save_encoded(encoded, stored)
-        on_progress(Progress("", done + 1, len(paths)))
+    hearing: AudioEncoder = load_network(recipe.weights / "audio")
+    parts = [path for part in ("autoencoder", "audio") for path in (recipe.weights / part).iterdir()]
+    trained, speech = max(path.stat().st_mtime for path in parts), recipe.utterances_on_disk
+    for seed in range(recipe.clips):
+        for folder, shrink in _encoded(recipe).items():
+            stored = folder / f"{seed:07d}.safetensors"
+            if not stored.exists() or stored.stat().st_mtime < trained:  # of other encoders than now
+                clip = shrunk(recipe.world.clip(seed, speech), shrink)
+                save_encoded(encode_clip(clip, autoencoder, hearing, seed=seed), stored)
+        on_progress(Progress("", seed + 1, recipe.clips))
+
+
+def _encoded(recipe: ToonRecipe) -> dict[Path, int]:
+    """Where encoded clips lie, and by what their sides are divided."""
+    folders = {recipe.folder / "encoded": 1} | ({recipe.folder / "half-encoded": 2} if recipe.half.minutes else {})
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    return folders
+
+
+def _half(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    if recipe.half.minutes:
+        _train_backbone(recipe, recipe.half, "half", warm=recipe.warm_start, on_progress=on_progress)
 
 
 def _backbone(recipe: ToonRecipe, on_progress: OnProgress) -> None:
-    folder = recipe.weights / "backbone"
+    warm = recipe.warm_start or bool(recipe.half.minutes)
+    _train_backbone(recipe, recipe.backbone, "backbone", warm=warm, on_progress=on_progress)
+
+
+def _train_backbone(recipe: ToonRecipe, budget: Budget, name: str, *, warm: bool, on_progress: OnProgress) -> None:
+    folder, spec = recipe.weights / "backbone", find_model(recipe.model)
     text: TextEncoder = load_network(recipe.weights / "text")
     torch.manual_seed(0)
-    if recipe.warm_start:
-        network: LongCat = load_network(folder).requires_grad_(requires_grad=True)
-    else:
-        network = LongCat(find_model(recipe.model).params.backbone)
-    geometry = find_model(recipe.model).geometry
-    batches = ClipBatches(
-        recipe.folder / "encoded",
-        text,
-        StitchedCuts(geometry.latents(geometry.frames), geometry.latents(geometry.context)),
-        batch=recipe.backbone.batch,
-    )
-    config = replace(_config(recipe, recipe.backbone, "backbone"), ema=0.997)
-    trainer = Trainer(config, FlowObjective(network), iter(batches))
+    network = load_network(folder).requires_grad_(requires_grad=True) if warm else build_network(spec.params.backbone)
+    encoded = recipe.folder / ("half-encoded" if name == "half" else "encoded")
+    heard = listening(spec, load_network(recipe.weights / "audio"))
+    batches = ClipBatches(encoded, text, cuts(spec), batch=budget.batch, listening=heard)
+    trainer = Trainer(replace(_config(recipe, budget, name), ema=0.997), FlowObjective(network), iter(batches))
     trainer.fit(on_progress)
     network.load_state_dict(trainer.averaged("backbone"))
     save_network(network, folder)
+
+
+def cuts(spec: ModelSpec) -> Cutting:
+    """The training clips of a model: with a pivot, or stitched."""
+    geometry = spec.geometry
+    frames, context = geometry.latents(geometry.frames), geometry.latents(geometry.context)
+    return PivotCuts(spec.arrange, frames, context) if geometry.pivot else StitchedCuts(frames, context)
+
+
+def listening(spec: ModelSpec, ears: AudioEncoder) -> Listening:
+    """What the backbone hears around a video frame. Raises RequestError for a backbone that hears nothing."""
+    hearing = spec.params.backbone.audio
+    if hearing is None:
+        raise RequestError(f"{spec.name} hears nothing", hint="name an avatar model")
+    return Listening(hearing.audio_window, int(ears.rate / spec.geometry.fps), ears.outside)
 
 
 def _config(recipe: ToonRecipe, budget: Budget, name: str) -> TrainConfig:
@@ -200,5 +239,6 @@ STAGES: Mapping[str, Callable[[ToonRecipe, OnProgress], None]] = {
     "drawing": _drawing,
     "autoencoder": _autoencoder,
     "encoding": _encoding,
+    "half": _half,
     "backbone": _backbone,
 }
