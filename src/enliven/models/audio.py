@@ -204,7 +204,7 @@ class Wav2VecEncoder(nn.Module):
             with torch.no_grad():
                 states = self(prepared[None, piece.samples].to(device), piece.positions.to(device))[0]
             first = piece.wanted.start - piece.computed.start
-            yield states[first : first + len(piece.wanted)].cpu()
+            yield states[first : first + len(piece.wanted)].cpu().float()
 
     def states(self, prepared: Float[Tensor, "b n"]) -> Float[Tensor, "b a layers c"]:
         """The features of several short stretches of prepared sound, with gradients: for training."""

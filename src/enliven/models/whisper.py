@@ -162,7 +162,7 @@ class WhisperEncoder(nn.Module):
 
     @torch.no_grad()
     def _window(self, mel: Float[Tensor, "bins m"]) -> Float[Tensor, "positions layers c"]:
-        return self(mel[None].to(self.network.conv1.weight))[0].cpu()
+        return self(mel[None].to(self.network.conv1.weight))[0].cpu().float()
 
 
 class FiveFeatureEncoder(WhisperEncoder):
