@@ -50,8 +50,10 @@ class Int8Linear(nn.Module):
 
     @classmethod
     def quantised(cls, linear: nn.Linear) -> "Int8Linear":
-        """The layer with its weights made small; on the meta device too."""
-        return cls(*quantise(linear.weight), linear.bias, precise=isinstance(linear, Linear32))
+        """The layer with its weights made small; on the meta device there is nothing to compute."""
+        weight = linear.weight
+        small = _empty(weight) if weight.is_meta else quantise(weight)
+        return cls(*small, linear.bias, precise=isinstance(linear, Linear32))
 
     @property
     def weight(self) -> Float[Tensor, "c_out c_in"]:
@@ -109,3 +111,9 @@ def skipped_layers(config: dict[str, Any]) -> tuple[str, ...]:
             hint="take the bf16 weights",
         )
     return tuple(config.get("skip_patterns", SKIPPED))
+
+
+def _empty(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers and scales without values."""
+    scale = torch.empty(len(weight), dtype=torch.float32, device=weight.device)
+    return torch.empty_like(weight, dtype=torch.int8, requires_grad=False), scale
