@@ -15,12 +15,15 @@ from enliven.toonworld.visemes import sound_class
 from enliven.toonworld.voice import Phone, load_speech, write_speech
 from enliven.train.hearing import (
     HearingObjective,
+    break_off,
     correlation,
     hearing_batches,
     hearing_row,
     keep_fixed,
     new_ears,
+    nobody_speaks,
     sounds,
+    targets,
     train_hearing,
 )
 from enliven.train.trainer import TrainConfig
@@ -50,6 +53,22 @@ def test_rows_hold_a_mouth_for_every_frame_of_sound() -> None:
     assert row["mouth"].shape == (60, 5)
     assert row["sound"].shape == (60,)
     assert row["mouth"].min() >= 0
+
+
+def test_the_mouth_shuts_where_a_recording_breaks_off() -> None:
+    speech = load_speech("lips")
+    broken = break_off(speech, 1.0)
+    assert torch.equal(broken.samples[:16_000], speech.samples[:16_000])
+    assert not broken.samples[16_000:].any()
+    assert targets(speech.phones, 50)[30:, 0].max() > 0.3
+    assert targets(broken.phones, 50)[30:, 0].max() == 0
+
+
+def test_noise_without_a_voice_can_be_as_loud_as_speech() -> None:
+    encoder, _ = new_ears(WHISPER)
+    levels = [encoder.prepare(nobody_speaks(16_000, Random(seed)).samples).std() for seed in range(20)]
+    assert min(levels) == 0
+    assert sum(level > 0.03 for level in levels) > 5
 
 
 @pytest.mark.parametrize("ears", [EARS, WHISPER])

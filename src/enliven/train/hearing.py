@@ -7,6 +7,7 @@ them. Training sees sound through exactly the preparation used later.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -119,14 +120,31 @@ def hearing_row(speech: Speech, seconds: float, random: Random, encoder: AudioEn
     """One training example: sound prepared for ``encoder`` and, for each video frame, mouth and sound class."""
     speech = excerpt(speech, seconds, random)
     if random.random() < 0.06:
-        speech = Speech(torch.zeros(len(speech.samples)), (Phone("", 0.0, seconds),), "", "")
+        speech = nobody_speaks(len(speech.samples), random)
     frames = round(seconds * FPS)
-    heard = disturb(speech.samples, random) if random.random() < 0.9 else speech.samples
+    if random.random() < 0.9:
+        speech = replace(speech, samples=disturb(speech.samples, random))
+    if random.random() < 0.2:
+        speech = break_off(speech, random.uniform(0.2, 1) * seconds)
     return {
-        "samples": encoder.prepare(heard, seed=random.getrandbits(32)),
+        "samples": encoder.prepare(speech.samples, seed=random.getrandbits(32)),
         "mouth": targets(speech.phones, frames),
         "sound": sounds(speech.phones, frames),
     }
+
+
+def nobody_speaks(samples: int, random: Random) -> Speech:
+    """Digital silence or, more often, the noise of a room, which may become as loud as speech when it is prepared."""
+    generator = torch.Generator().manual_seed(random.getrandbits(40))
+    level = 0.0 if random.random() < 0.3 else 10 ** (-random.uniform(20, 80) / 20)
+    return Speech(level * torch.randn(samples, generator=generator), (Phone("", 0.0, samples / SAMPLE_RATE),), "", "")
+
+
+def break_off(speech: Speech, seconds: float) -> Speech:
+    """``speech`` with digital silence after ``seconds``, as behind the end of a recording."""
+    phones = tuple(Phone(p.symbol, p.start, min(p.end, seconds)) for p in speech.phones if p.start < seconds)
+    kept = torch.arange(len(speech.samples)) < seconds * SAMPLE_RATE
+    return replace(speech, samples=speech.samples * kept, phones=phones)
 
 
 def targets(phones: Sequence[Phone], frames: int) -> Float[Tensor, "f 5"]:
