@@ -30,7 +30,7 @@ torch.manual_seed(0)
 vectors = torch.randn(2001, 6)
 found = cluster(own_share(vectors), choose(own_share(vectors), 30, seed=3), iterations=6)
 assert gathered(own_share("abc")) == ["a", "b", "c"]
-save_file({"centroids": found.centroids, "counts": found.counts, "squared": found.squared}, f"{path}/{rank}.safetensors")
+save_file({"centroids": found.centroids, "counts": found.counts}, f"{path}/{rank}.safetensors")
 torch.distributed.destroy_process_group()
 """
 
@@ -61,9 +61,7 @@ def test_it_stops_when_nothing_moves_any_more() -> None:
 def test_going_on_is_as_good_as_never_having_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PIECE", 100)
     vectors, heard, told = blobs(250), list[Start](), list[Progress]()
-    whole = cluster(
-        vectors, choose(vectors, 40, seed=0), iterations=5, on_update=heard.append, on_progress=told.append
-    )
+    whole = cluster(vectors, choose(vectors, 40, seed=0), iterations=5, on_update=heard.append, on_progress=told.append)
     assert [(each.done, each.total) for each in told] == [(i + 1, 18) for i in range(18)]
     again = cluster(vectors, heard[2], iterations=5)
     assert (again.iterations, whole.iterations) == (5, 5)
@@ -102,7 +100,7 @@ def test_centroids_start_as_different_vectors() -> None:
 
 def test_sums_do_not_drown_in_large_numbers() -> None:
     """In 32 bits, a sum of this many numbers near 1000 is off by more than their spread."""
-    vectors = 1000 + torch.rand(300_000, 1, generator=torch.Generator().manual_seed(0)) * 1e-2
+    vectors = 1000 + torch.rand(50_000, 1, generator=torch.Generator().manual_seed(0)) * 1e-2
     found = cluster(vectors, Start(vectors[:1].clone()), iterations=1)
     assert found.centroids.item() == pytest.approx(vectors.double().mean().item(), abs=1e-4)
 
@@ -123,11 +121,9 @@ def test_two_processes_are_as_good_as_one(tmp_path: Path) -> None:
         assert torch.equal(found["counts"], alone.counts)
 
 
-def test_the_benchmark_reports_what_it_did(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["clusters", "--vectors", "500", "--size", "10", "--iterations", "2"])
+def test_the_benchmark_reports_what_it_did(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["clusters", "--vectors", "20000", "--size", "90", "--iterations", "2"])
     module.main()
     told = json.loads(capsys.readouterr().out)
-    assert (told["vectors"], told["width"], told["size"], told["iterations"]) == (500, 48, 10, 2)
+    assert (told["vectors"], told["width"], told["size"], told["iterations"]) == (20000, 48, 90, 2)
     assert told["gflop_per_second"] > 0

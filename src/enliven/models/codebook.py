@@ -64,7 +64,7 @@ class CodebookParams:
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
-        _check_percentile(self.percentile)
+        check_percentile(self.percentile)
 
     @property
     def width(self) -> int:
@@ -159,7 +159,8 @@ def nearest(
     """The nearest centroid of each vector, and how far it is.
 
     Scores ``f.c - |c|^2 / 2`` find it, some hundred rows at a time whatever ``n`` and ``k`` are; the distance is then
-    taken of the difference itself, so that no digits cancel. Of equally near centroids the first is taken.
+    taken of the difference itself, so that no digits cancel. Of equal centroids the first is
+    taken; of two that are as near to six digits, either.
     """
     middle = centroids.mean(dim=0)
     grouped = _scorer(centroids - middle)
@@ -218,12 +219,13 @@ def load_codebook(folder: Path) -> Codebook:
 
 def _value_at(table: Float[Tensor, " 101"], percentile: float) -> float:
     """The value at a percentile; between whole percents, a straight line."""
-    _check_percentile(percentile)
+    check_percentile(percentile)
     low = min(int(percentile), 99)
     below, above = table[low : low + 2].tolist()
     return below + (percentile - low) * (above - below)
 
 
-def _check_percentile(percentile: float) -> None:
+def check_percentile(percentile: float) -> None:
+    """Raise ConfigError for what is not a percentile."""
     if not 0 <= percentile <= 100:
         raise ConfigError(f"{percentile:g} is not a percentile", hint="give 0 to 100, for example 99")

@@ -18,19 +18,20 @@ from torch import Tensor
 
 from enliven.data.encoded import load_encoded
 from enliven.errors import ConfigError
-from enliven.models.codebook import Codebook, CodebookParams, Provenance, Unit, nearest, to_vectors
+from enliven.models.codebook import Codebook, CodebookParams, Provenance, Unit, check_percentile, nearest, to_vectors
 from enliven.train import checkpoint
 from enliven.train.clusters import Clusters, Start, choose, cluster
 from enliven.train.processes import gathered, own_share, rank_and_count, summed
 from enliven.types import OnProgress, Progress, ignore_progress
 
 PER_CENTROID = 256  # vectors; more move a mean too little to be worth the time
+LEAST_HELD_OUT = 100_000  # vectors, where the clips have them: the last percents are of few
 SMALLEST = 1e-6  # spread of a centroid whose vectors are all the same
 
 
 @dataclass(frozen=True, slots=True)
 class CodebookRecipe:
-    """How a codebook is learnt; see ``CodebookParams`` for what it then is.
+    """How a codebook is learnt; see ``CodebookParams`` for what it then is. Raises ConfigError.
 
     ``vectors``: how many to learn from, about as many of each clip; None means 256 for each centroid. ``held_out``:
     the share of clips that is kept back to measure distances with.
@@ -50,6 +51,7 @@ class CodebookRecipe:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} {value} is none", hint="give at least 1")
+        check_percentile(self.percentile)
         if not 0 < self.held_out < 1:
             raise ConfigError(f"held-out {self.held_out:g} is not a share of the clips", hint="for example 0.05")
 
@@ -90,6 +92,7 @@ def fit_codebook(
         )
     data = hashlib.sha256("".join(gathered(sample.digests)).encode()).hexdigest()
     clusters = learn(vectors, recipe, data, keep, on_progress)
+    per_clip = max(per_clip, math.ceil(LEAST_HELD_OUT / len(held_out)))
     kept_back = sample_vectors(own_share(held_out), params, per_clip, recipe.seed, on_progress)
     index, distances = measure(kept_back.vectors.to(device), clusters.centroids, on_progress)
     provenance = Provenance(
@@ -108,8 +111,8 @@ def clip_paths(folder: Path) -> list[Path]:
     """The encoded clips of a folder, in order. Raises ConfigError where there are fewer than two."""
     paths = sorted(folder.glob("*.safetensors"))
     if len(paths) < 2:
-        found = f"{folder} holds {len(paths) or 'no'} encoded clip{'s' if not paths else ''}"
-        raise ConfigError(f"{found}; at least 2 are needed", hint="enliven train --stage encoding makes them")
+        found = "1 encoded clip" if paths else "no encoded clips"
+        raise ConfigError(f"{folder} holds {found}; at least 2 are needed", hint="enliven train makes them")
     return paths
 
 
@@ -136,7 +139,10 @@ def sample_vectors(
                 hint="encode all clips with the same autoencoder",
             )
         number = int.from_bytes(hashlib.sha256(f"{seed} {path.name}".encode()).digest()[:7], "big")
-        every = to_vectors(latents[None, :, 1:], params.unit)
+        try:
+            every = to_vectors(latents[None, :, 1:], params.unit)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {error}", hint="--unit voxel takes frames of any size") from None
         chosen = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(number))[:per_clip]]
         vectors[filled : filled + len(chosen)] = chosen
         filled += len(chosen)

@@ -1,0 +1,32 @@
+"""Folders of encoded clips whose latents are known."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from enliven.data.encoded import EncodedClip, save_encoded
+
+
+def write_clip(path: Path, latents: Tensor) -> None:
+    """An encoded clip of these latents, with the smallest of everything else."""
+    clip = EncodedClip(
+        latents,
+        latents[None, :, 0],
+        torch.zeros(1, dtype=torch.int64),
+        torch.zeros(1, 1, 1),
+        torch.zeros(1, 5),
+        "",
+        True,
+    )
+    save_encoded(clip, path)
+
+
+def write_clips(folder: Path, count: int = 10, channels: int = 3) -> Path:
+    """Clips of noise; their first latents, which stand for one frame, are far from all others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        latents = torch.randn(channels, 4, 4, 6, generator=torch.Generator().manual_seed(number))
+        latents[:, 0] += 100
+        write_clip(folder / f"{number:03}.safetensors", latents)
+    return folder
