@@ -17,6 +17,7 @@ from transformers import Wav2Vec2Config
 from enliven.models.audio import WEIGHT_NORM, Wav2VecEncoder
 from enliven.models.int8 import to_int8
 from enliven.models.longcat import LongCat, LongCatParams
+from enliven.models.lora import DOT
 from enliven.models.text import TextEncoder, TextParams, learn_tokenizer
 from enliven.models.wan_autoencoder import WanAutoencoder, WanAutoencoderParams
 from enliven.models.whisper import WhisperParams, new_whisper
@@ -131,7 +132,8 @@ def write_avatar_1_5(folder: Path, made: Miniature) -> Path:
     twice = {name: value.float() for name, value in state.items()}
     save_file(twice, folder / "whisper-large-v3" / "model.fp32-00001-of-00001.safetensors")
     (folder / "lora").mkdir()
-    save_file({"x": torch.zeros(1)}, folder / "lora" / "dmd_lora.safetensors")
+    changed = {"blocks.0.attn.qkv": (192, 64, 3), "blocks.1.ffn.w1": (256, 64, 1)}
+    write_lora(folder / "lora" / "dmd_lora.safetensors", changed)
     return folder
 
 
@@ -185,3 +187,20 @@ def index_names(variant: str) -> set[str]:
     index = INDICES[variant]
     blocks = {f"blocks.{block}.{name}" for block in range(index["blocks"]) for name in index["names_in_block"]}
     return blocks | set(index["names"])
+
+
+def lora_key(layer: str, part: str) -> str:
+    return f"lora{DOT}{layer.replace('.', DOT)}.{part}"
+
+
+def write_lora(path: Path, layers: dict[str, tuple[int, int, int]], rank: int = 2, seed: int = 0) -> Path:
+    """A LoRA for layers of given output, input and number of parts."""
+    made, state = torch.Generator().manual_seed(seed), {}
+    for layer, (wide, narrow, parts) in layers.items():
+        state[lora_key(layer, "lora_down.weight")] = torch.randn(parts * rank, narrow, generator=made)
+        for index in range(parts):
+            up = f"lora_up.blocks.{index}.weight" if parts > 1 else "lora_up.weight"
+            state[lora_key(layer, up)] = torch.randn(wide // parts, rank, generator=made)
+        state[lora_key(layer, "alpha_scale")] = torch.tensor(0.5)
+    save_file(state, path)
+    return path

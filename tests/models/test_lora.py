@@ -13,28 +13,12 @@ from enliven.errors import ConfigError, WeightsError
 from enliven.models.int8 import to_int8
 from enliven.models.layers import Linear32
 from enliven.models.longcat import LongCat, LongCatParams
-from enliven.models.lora import DOT, Lora, attach_lora, merge_lora, read_lora
+from enliven.models.lora import Lora, attach_lora, fit_lora, merge_lora, read_lora
 from enliven.models.wan import Wan, WanParams
 from enliven.models.weights import read_weights, save_weights
 from enliven.types import AttentionRule, Conditioning, LatentLayout, Role, Text
 from golden_files import Case, golden
-
-
-def key(layer: str, part: str) -> str:
-    return f"lora{DOT}{layer.replace('.', DOT)}.{part}"
-
-
-def write(path: Path, layers: dict[str, tuple[int, int, int]], rank: int = 2, seed: int = 0) -> Path:
-    """A LoRA for layers of given output, input and number of parts."""
-    made, state = torch.Generator().manual_seed(seed), {}
-    for layer, (wide, narrow, parts) in layers.items():
-        state[key(layer, "lora_down.weight")] = torch.randn(parts * rank, narrow, generator=made)
-        for index in range(parts):
-            up = f"lora_up.blocks.{index}.weight" if parts > 1 else "lora_up.weight"
-            state[key(layer, up)] = torch.randn(wide // parts, rank, generator=made)
-        state[key(layer, "alpha_scale")] = torch.tensor(0.5)
-    save_file(state, path)
-    return path
+from published_folders import lora_key, write_lora
 
 
 def network() -> nn.Module:
@@ -50,7 +34,7 @@ LAYERS = {"qkv": (12, 8, 3), "inner.proj": (6, 12, 1)}
 
 @pytest.fixture
 def lora(tmp_path: Path) -> Lora:
-    return read_lora(write(tmp_path / "one.safetensors", LAYERS))
+    return read_lora(write_lora(tmp_path / "one.safetensors", LAYERS))
 
 
 def recorded(case: Case, letter: str, folder: Path) -> Lora:
@@ -92,8 +76,8 @@ def test_agrees_with_the_published_one(tmp_path: Path, name: str, strengths: dic
 @pytest.mark.parametrize("merged", [False, True])
 def test_a_layer_in_parts_agrees_with_the_published_one(tmp_path: Path, merged: bool) -> None:
     inputs = golden("lora").case("linear_n3").inputs
-    state = {key("layer", name.removeprefix("lora.")): value for name, value in inputs.items() if "lora" in name}
-    save_file(state | {key("layer", "alpha_scale"): torch.tensor(0.5)}, tmp_path / "lora.safetensors")
+    state = {lora_key("layer", name.removeprefix("lora.")): value for name, value in inputs.items() if "lora" in name}
+    save_file(state | {lora_key("layer", "alpha_scale"): torch.tensor(0.5)}, tmp_path / "lora.safetensors")
     net = nn.ModuleDict({"layer": nn.Linear(10, 12)})
     net.load_state_dict({"layer.weight": inputs["weight"], "layer.bias": inputs["bias"]})
     (merge_lora if merged else attach_lora)(net, read_lora(tmp_path / "lora.safetensors"), 0.8)
@@ -102,7 +86,7 @@ def test_a_layer_in_parts_agrees_with_the_published_one(tmp_path: Path, merged: 
 
 
 def test_merged_and_beside_are_the_same(lora: Lora, tmp_path: Path) -> None:
-    other = read_lora(write(tmp_path / "two.safetensors", {"qkv": (12, 8, 3)}, rank=4, seed=1))
+    other = read_lora(write_lora(tmp_path / "two.safetensors", {"qkv": (12, 8, 3)}, rank=4, seed=1))
     beside, merged, x = network(), network(), torch.randn(2, 5, 8)
     merged.load_state_dict(beside.state_dict())
     for each, strength in ((lora, 0.3), (other, -1.2)):
@@ -202,7 +186,16 @@ def test_other_backbones_take_one_too(tmp_path: Path) -> None:
         if isinstance(layer, nn.Linear) and "blocks" in name
     }
     assert len(layers) > 10
-    attach_lora(wan, read_lora(write(tmp_path / "wan.safetensors", layers)))
+    attach_lora(wan, read_lora(write_lora(tmp_path / "wan.safetensors", layers)))
+
+
+def test_whether_it_fits_is_known_from_its_header(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        net = network()
+    path = write_lora(tmp_path / "lora.safetensors", LAYERS)
+    fit_lora(net, path)
+    with pytest.raises(WeightsError, match="2 of 2 layers"):
+        fit_lora(nn.Linear(3, 3), path)
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
@@ -211,7 +204,7 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
 
 
 def test_names_of_another_format_are_refused(tmp_path: Path) -> None:
-    state = load_file(write(tmp_path / "whole.safetensors", LAYERS)) | {"blocks.0.lora_A.weight": torch.zeros(1)}
+    state = load_file(write_lora(tmp_path / "whole.safetensors", LAYERS)) | {"blocks.0.lora_A.weight": torch.zeros(1)}
     save_file(state, tmp_path / "lora.safetensors")
     with pytest.raises(WeightsError, match=r"1 of 9 names are others \(blocks\.0\.lora_A\.weight\)"):
         read_lora(tmp_path / "lora.safetensors")
@@ -223,13 +216,13 @@ def test_names_of_another_format_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "said"),
     [
-        (key("qkv", "lora_up.blocks.1.weight"), r"qkv in .* has "),
-        (key("qkv", "alpha_scale"), r"expected alpha_scale, lora_down"),
-        (key("inner.proj", "lora_down.weight"), r"inner\.proj in .* has "),
+        (lora_key("qkv", "lora_up.blocks.1.weight"), r"qkv in .* has "),
+        (lora_key("qkv", "alpha_scale"), r"expected alpha_scale, lora_down"),
+        (lora_key("inner.proj", "lora_down.weight"), r"inner\.proj in .* has "),
     ],
 )
 def test_an_incomplete_layer_is_refused(tmp_path: Path, part: str, said: str) -> None:
-    state = load_file(write(tmp_path / "whole.safetensors", LAYERS))
+    state = load_file(write_lora(tmp_path / "whole.safetensors", LAYERS))
     del state[part]
     save_file(state, tmp_path / "lora.safetensors")
     with pytest.raises(WeightsError, match=said):
@@ -240,10 +233,10 @@ def test_layers_that_are_not_there_or_of_another_size_are_named_and_nothing_is_c
     net, x = network(), torch.randn(4, 8)
     before = run(net, x)
     for put in (attach_lora, merge_lora):
-        lacking = read_lora(write(tmp_path / "a.safetensors", {**LAYERS, "blocks.0.attn.proj": (8, 8, 1)}))
+        lacking = read_lora(write_lora(tmp_path / "a.safetensors", {**LAYERS, "blocks.0.attn.proj": (8, 8, 1)}))
         with pytest.raises(WeightsError, match=r"1 of 3 layers .* are not in this network \(blocks\.0\.attn\.proj\)"):
             put(net, lacking)
-        wrong = read_lora(write(tmp_path / "b.safetensors", {**LAYERS, "inner.proj": (6, 10, 1)}))
+        wrong = read_lora(write_lora(tmp_path / "b.safetensors", {**LAYERS, "inner.proj": (6, 10, 1)}))
         with pytest.raises(WeightsError, match=r"inner\.proj: \(6, 10\) for \(6, 12\)"):
             put(net, wrong)
     assert torch.equal(run(net, x), before)

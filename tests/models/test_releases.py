@@ -63,7 +63,7 @@ def test_the_base_is_looked_for_where_it_is_named_within_and_beside(tmp_path: Pa
             (place / part).mkdir(parents=True)
     assert find_base(avatar, None) == beside
     assert find_base(avatar, named) == named
-    with pytest.raises(WeightsError, match="not in .*avatar"):
+    with pytest.raises(WeightsError, match=r"not in .*avatar"):
         find_base(beside, avatar)
     for part in ("vae", "text_encoder"):
         (avatar / part).mkdir()

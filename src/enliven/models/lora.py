@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from enliven.errors import ConfigError, WeightsError
 from enliven.models.int8 import Int8Linear
-from enliven.models.stored import read_headers
+from enliven.models.stored import Stored, read_headers
 
 SHOWN = 3
 DOT = "___lorahyphen___"  # a dot in the name of a layer
@@ -102,23 +102,15 @@ class Attached:
 
 def read_lora(path: Path) -> Lora:
     """Read a LoRA. Raises WeightsError where it is missing, damaged, incomplete or of another format."""
-    if not path.is_file():
-        raise WeightsError(f"there is no LoRA at {path}", hint="give the .safetensors file itself")
-    headers = read_headers([path])
-    matches = {name: NAME.fullmatch(name) for name in headers}
-    strange = [name for name, match in matches.items() if not match]
-    if strange or not matches:
-        raise WeightsError(
-            f"{path} is no LoRA in the format of LongCat: {len(strange)} of {len(matches)} names are others"
-            f" ({_some(strange)})",
-            hint=f"its names begin with lora{DOT}",
-        )
-    layers: dict[str, dict[str, Tensor]] = {}
-    state = load_file(path)
-    for name, match in matches.items():
-        assert match is not None
-        layers.setdefault(match[1].replace(DOT, "."), {})[match[2]] = state[name]
-    return Lora(path, {name: _change(path, name, parts) for name, parts in layers.items()})
+    headers, state = _headers(path), load_file(path)
+    return _parse(path, {name: state[name] for name in headers})
+
+
+def fit_lora(network: nn.Module, path: Path) -> None:
+    """Raise WeightsError unless a LoRA fits a network. Of the file the header is read, of the network the shapes."""
+    meta = {name: torch.empty(entry.shape, device="meta") for name, entry in _headers(path).items()}
+    ones = {name: torch.ones(()) for name in meta if name.endswith("alpha_scale")}
+    _layers(network, _parse(path, meta | ones))
 
 
 def attach_lora(network: nn.Module, lora: Lora, strength: float = 1.0) -> Attached:
@@ -158,6 +150,29 @@ def merge_lora(network: nn.Module, lora: Lora, strength: float = 1.0) -> None:
     for name, layer in layers.items():
         weight = layer.weight
         weight.copy_(weight.float() + strength * lora.changes[name].weight().to(weight.device))
+
+
+def _headers(path: Path) -> dict[str, Stored]:
+    if not path.is_file():
+        raise WeightsError(f"there is no LoRA at {path}", hint="give the .safetensors file itself")
+    headers = read_headers([path])
+    strange = [name for name in headers if not NAME.fullmatch(name)]
+    if strange or not headers:
+        raise WeightsError(
+            f"{path} is no LoRA in the format of LongCat: {len(strange)} of {len(headers)} names are others"
+            f" ({_some(strange)})",
+            hint=f"its names begin with lora{DOT}",
+        )
+    return headers
+
+
+def _parse(path: Path, state: Mapping[str, Tensor]) -> Lora:
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        match = NAME.fullmatch(name)
+        assert match is not None, name
+        layers.setdefault(match[1].replace(DOT, "."), {})[match[2]] = value
+    return Lora(path, {name: _change(path, name, parts) for name, parts in layers.items()})
 
 
 def _change(path: Path, layer: str, parts: Mapping[str, Tensor]) -> Change:

@@ -79,12 +79,13 @@ def variants_in(release: Release, folder: Path) -> list[str]:
 def choose_variant(release: Release, folder: Path, variant: str | None) -> str:
     """The variant that is there, the first one unless another is named. Raises ConfigError, WeightsError."""
     there = variants_in(release, folder)
-    if _known(release, variant or there[0]) not in there:
+    wanted = _known(release, variant or there[0])
+    if wanted not in there:
         raise WeightsError(
-            f"the variant {variant} of {release.name} is not in {folder}: no folder {release.backbones[variant]}",
-            hint=f"here is {', '.join(there)}; enliven models download {release.name} --variant {variant} fetches it",
+            f"the variant {wanted} of {release.name} is not in {folder}: no folder {release.backbones[wanted]}",
+            hint=f"here is {', '.join(there)}; enliven models download {release.name} --variant {wanted} fetches it",
         )
-    return variant or there[0]
+    return wanted
 
 
 def find_base(folder: Path, base: Path | None) -> Path:
