@@ -46,8 +46,10 @@ BACKBONES = {
     "longcat-avatar-prenorm": LongCatParams(
         **SIZES, text_tokens_zero_pad=False, audio=replace(AUDIO, audio_prenorm=True)
     ),
+    "longcat-clean": LongCatParams(**SIZES, audio=AUDIO, predicts="clean"),
     "wan": WanParams(**WAN_SIZES),
     "wan-soul": WanParams(**WAN_SIZES, audio=WAN_AUDIO),
+    "wan-soul-clean": WanParams(**WAN_SIZES, audio=WAN_AUDIO, predicts="clean"),
 }
 
 LAYOUT = LatentLayout(
@@ -93,6 +95,20 @@ def given(network: Backbone) -> dict[str, Any]:
 
 def changed(a: Tensor, b: Tensor) -> list[bool]:
     return ((a - b).abs().amax((0, 1, 3, 4)) > 1e-5).tolist()
+
+
+@pytest.mark.parametrize("name", ["longcat", "wan"])
+def test_who_predicts_clean_latents_moves_towards_them(name: str) -> None:
+    """From any noise level, one step of the velocity to level 0 ends at the prediction; here, of a fresh network, 0."""
+    params = BACKBONES[{"longcat": "longcat-clean", "wan": "wan-soul-clean"}[name]]
+    network = (Wan if isinstance(params, WanParams) else LongCat)(params)
+    sigma = torch.tensor([0.9, 0.4])[:, None].repeat(1, 7)
+    sigma[:, :3] = 0
+    latents, text = torch.randn(2, 4, 7, 4, 6), Text(torch.randn(2, 5, 12), torch.ones(2, 5, dtype=torch.bool))
+    velocity = network(latents, sigma, Conditioning(text, text, sound(network)), LAYOUT)
+    ends = latents - sigma[:, None, :, None, None] * velocity
+    assert_close(ends[:, :, 3:], torch.zeros(2, 4, 4, 4, 6), atol=1e-6, rtol=0)
+    assert not velocity[:, :, :3].any()
 
 
 def test_keeps_the_protocol(network: Backbone) -> None:

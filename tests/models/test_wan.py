@@ -61,7 +61,7 @@ def spoiled(network: torch.nn.Module) -> None:
 
 
 def published(params: WanParams) -> WanTransformer3DModel:
-    names = WanParams.__dataclass_fields__.keys() - {"audio"}
+    names = WanParams.__dataclass_fields__.keys() - {"audio", "predicts"}
     network = WanTransformer3DModel(**{name: getattr(params, name) for name in names})
     spoiled(network)
     return network.eval()

@@ -1,7 +1,7 @@
 """What every diffusion transformer promises."""
 
 from collections import defaultdict
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -43,6 +43,20 @@ class ClipCache:
     def filled(self) -> bool:
         """Whether a pass over the clean frames has been made."""
         return bool(self._blocks)
+
+
+Prediction = Literal["velocity", "clean"]
+"""What a network's last layer gives. Small networks are better at clean latents: noise, which has no structure, then
+need not pass through layers hardly wider than a patch."""
+
+LEAST_SIGMA = 0.02
+
+
+def velocity_of_clean(
+    clean: Float[Tensor, "b c t h w"], noisy: Float[Tensor, "b c t h w"], sigma: Float[Tensor, "b t"]
+) -> Float[Tensor, "b c t h w"]:
+    """The velocity that leads from noisy latents at noise level ``sigma`` to the predicted clean ones."""
+    return (noisy.float() - clean) / sigma.clamp(min=LEAST_SIGMA)[:, None, :, None, None]
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from enliven.errors import ConfigError, RequestError
-from enliven.models.backbone import ClipCache
+from enliven.models.backbone import ClipCache, Prediction, velocity_of_clean
 from enliven.models.layers import Linear32, PatchEmbedding, modulate, rope_table, timestep_embedding
 from enliven.models.longcat_audio import AudioParams, AudioProj
 from enliven.models.longcat_block import Block, Given
@@ -23,7 +23,10 @@ from enliven.types import Conditioning, LatentLayout, Text
 
 @dataclass(frozen=True, slots=True)
 class LongCatParams:
-    """Sizes of the network, named as in the published config; ``audio`` is None for the base, which hears nothing."""
+    """Sizes of the network, named as in the published config; ``audio`` is None for the base, which hears nothing.
+
+    Published networks predict velocity.
+    """
 
     in_channels: int = 16
     out_channels: int = 16
@@ -36,6 +39,7 @@ class LongCatParams:
     frequency_embedding_size: int = 256
     patch_size: tuple[int, int, int] = (1, 2, 2)
     text_tokens_zero_pad: bool = True
+    predicts: Prediction = "velocity"
     audio: AudioParams | None = None
 
     def __post_init__(self) -> None:
@@ -178,9 +182,12 @@ class LongCat(nn.Module):
             raise ValueError("clean frames of this layout see noise, so nothing of them holds; pass no cache")
         x, given = self._embed(latents, sigma, cond, layout)
         x = self._run(x, given)[:, layout.clean :] if cache is None else self._run_cached(x, given, cache)
-        noise = self.final_layer(x, given.time[:, layout.clean :], latents.shape[3] // self.params.patch_size[1])
-        # The published network predicts clean - noise.
-        return F.pad(-noise, (0, 0, 0, 0, layout.clean, 0))
+        predicted = self.final_layer(x, given.time[:, layout.clean :], latents.shape[3] // self.params.patch_size[1])
+        if self.params.predicts == "clean":
+            velocity = velocity_of_clean(predicted, latents[:, :, layout.clean :], sigma[:, layout.clean :])
+        else:
+            velocity = -predicted  # the published network predicts clean - noise
+        return F.pad(velocity, (0, 0, 0, 0, layout.clean, 0))
 
     def _embed(self, latents: Tensor, sigma: Tensor, cond: Conditioning, layout: LatentLayout) -> tuple[Tensor, Given]:
         dtype, (_, rows, columns) = self.x_embedder.proj.weight.dtype, self.params.patch_size

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from enliven.errors import ConfigError
-from enliven.models.backbone import ClipCache
+from enliven.models.backbone import ClipCache, Prediction, velocity_of_clean
 from enliven.models.layers import Linear32, PatchEmbedding, modulate, rope_table, timestep_embedding
 from enliven.models.wan_audio import AudioProj, WanAudioParams, heard_windows
 from enliven.models.wan_block import Block, Given
@@ -33,7 +33,10 @@ ALWAYS = {
 
 @dataclass(frozen=True, slots=True)
 class WanParams:
-    """Sizes of the network, named as in the config of diffusers; ``audio`` is None for Wan, which hears nothing."""
+    """Sizes of the network, named as in the config of diffusers; ``audio`` is None for Wan, which hears nothing.
+
+    Published networks predict velocity.
+    """
 
     in_channels: int = 48
     out_channels: int = 48
@@ -45,6 +48,7 @@ class WanParams:
     text_dim: int = 4096
     freq_dim: int = 256
     eps: float = 1e-6
+    predicts: Prediction = "velocity"
     audio: WanAudioParams | None = None
 
     def __post_init__(self) -> None:
@@ -165,8 +169,11 @@ class Wan(nn.Module):
         )
         for block in self.blocks:
             x = block(x, given)
-        noise = self._project(x[:, layout.clean :], time[:, layout.clean :], height // rows)
-        return F.pad(noise, (0, 0, 0, 0, layout.clean, 0))
+        predicted = self._project(x[:, layout.clean :], time[:, layout.clean :], height // rows)
+        velocity = predicted
+        if self.params.predicts == "clean":
+            velocity = velocity_of_clean(predicted, latents[:, :, layout.clean :], sigma[:, layout.clean :])
+        return F.pad(velocity, (0, 0, 0, 0, layout.clean, 0))
 
     def copy_audio_from_text(self) -> None:
         """Let every audio layer begin as the text layer of its block (Soul, Fig. 2); gates stay as they are."""

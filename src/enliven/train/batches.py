@@ -86,12 +86,16 @@ class ClipBatches:
             yield self.make()
 
     def make(self) -> Mapping[str, Any]:
-        """One batch: ``clip`` with true latents, ``given`` clean latents as the backbone sees them, ``cond``."""
-        names = sorted(self.clips)
-        picks = torch.randint(len(names), (self.batch,))
-        clips = [self.clips[names[int(pick)]] for pick in picks]
+        """One batch: ``clip`` with true latents, ``given`` clean latents as the backbone sees them, ``cond``.
+
+        ``names`` are the files it comes from, ``heard`` the video frames in them.
+        """
+        every = sorted(self.clips)
+        names = tuple(every[int(pick)] for pick in torch.randint(len(every), (self.batch,)))
+        clips = [self.clips[name] for name in names]
         cut = self.cut(clips)
-        return {"clip": cut.clip, "given": cut.given, "cond": self._conditioning(clips, cut.heard)}
+        cond = self._conditioning(clips, cut.heard)
+        return {"clip": cut.clip, "given": cut.given, "cond": cond, "names": names, "heard": cut.heard}
 
     def _conditioning(self, clips: Sequence[EncodedClip], heard: range) -> Conditioning:
         deaf, mute = self.drops.draw(len(clips))

@@ -30,11 +30,15 @@ from enliven.train.batches import ClipBatches, Listening
 from enliven.train.cuts import Cutting, PivotCuts, StitchedCuts
 from enliven.train.flow import FlowObjective
 from enliven.train.hearing import keep_first_layer, new_ears, train_hearing
+from enliven.train.polishing import PolishingObjective, guessed_crops, save_guesses
 from enliven.train.reading import ReadingObjective, caption_batches, new_text_encoder
 from enliven.train.trainer import TrainConfig, Trainer
 from enliven.types import OnProgress, Progress, ignore_progress
 
 log = logging.getLogger(__name__)
+
+DECODER_MATRICES = r"(conv[12]|past)\.weight"
+GUESSES = 300  # batches of clips
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ class ToonRecipe:
 
     ``folder`` holds data and checkpoints, ``weights`` receives the trained networks. The backbone learns from
     ``clips`` of ``frames`` video frames, a share of ``sights`` among them without people; the autoencoder from the
-    first ``drawn`` of them. ``half`` is the backbone's training at half the size, before that at full size.
+    first ``drawn`` of them, and at last from what the backbone makes of those (``polishing``). ``half`` is the
+    backbone's training at half the size, before that at full size.
     ``warm_start`` begins with the weights already there instead of from chance.
     """
 
@@ -73,6 +78,7 @@ class ToonRecipe:
     autoencoder: Budget = field(default_factory=lambda: Budget(40, 1e-3, batch=8, muon_gain=12.0))
     half: Budget = field(default_factory=lambda: Budget(0, 1e-3, batch=8))
     backbone: Budget = field(default_factory=lambda: Budget(85, 1e-3, batch=8))
+    polishing: Budget = field(default_factory=lambda: Budget(0, 5e-4, batch=8, muon_gain=12.0))
 
     @property
     def world(self) -> World:
@@ -151,7 +157,7 @@ def _autoencoder(recipe: ToonRecipe, on_progress: OnProgress) -> None:
             raise RequestError(f"{recipe.model} has no toon autoencoder to train", hint="name a toon model")
         network = ToonAutoencoder(params)
         begin_linear(network, videos[:300])
-    config = replace(_config(recipe, recipe.autoencoder, "autoencoder"), muon=r"(conv[12]|past)\.weight", decay=0.5)
+    config = replace(_config(recipe, recipe.autoencoder, "autoencoder"), muon=DECODER_MATRICES, decay=0.5)
     batches = crop_batches(videos, batch=recipe.autoencoder.batch, frames=9, side=64)
     trainer = Trainer(config, DecoderObjective(network), batches)
     trainer.fit(on_progress)
@@ -194,16 +200,39 @@ def _backbone(recipe: ToonRecipe, on_progress: OnProgress) -> None:
 
 def _train_backbone(recipe: ToonRecipe, budget: Budget, name: str, *, warm: bool, on_progress: OnProgress) -> None:
     folder, spec = recipe.weights / "backbone", find_model(recipe.model)
-    text: TextEncoder = load_network(recipe.weights / "text")
     torch.manual_seed(0)
     network = load_network(folder).requires_grad_(requires_grad=True) if warm else build_network(spec.params.backbone)
-    encoded = recipe.folder / ("half-encoded" if name == "half" else "encoded")
-    heard = listening(spec, load_network(recipe.weights / "audio"))
-    batches = ClipBatches(encoded, text, cuts(spec), batch=budget.batch, listening=heard)
+    batches = _batches(recipe, budget, "half-encoded" if name == "half" else "encoded")
     trainer = Trainer(replace(_config(recipe, budget, name), ema=0.997), FlowObjective(network), iter(batches))
     trainer.fit(on_progress)
     network.load_state_dict(trainer.averaged("backbone"))
     save_network(network, folder)
+
+
+def _polishing(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    """The decoder learns from the backbone's guesses of the drawn clips."""
+    if not recipe.polishing.minutes:
+        return
+    folder, guesses = recipe.weights / "autoencoder", recipe.folder / "guesses"
+    autoencoder: ToonAutoencoder = load_network(folder).requires_grad_(requires_grad=True)
+    if not guesses.is_dir():
+        torch.manual_seed(0)
+        backbone, drawn = load_network(recipe.weights / "backbone"), _batches(recipe, recipe.polishing, "encoded")
+        for done in save_guesses(backbone, drawn, guesses, GUESSES):
+            on_progress(Progress("guess", done, GUESSES))
+    batches = guessed_crops(guesses, recipe.folder / "clips", autoencoder, batch=recipe.polishing.batch)
+    config = replace(_config(recipe, recipe.polishing, "polishing"), muon=DECODER_MATRICES, decay=0.5)
+    trainer = Trainer(config, PolishingObjective(autoencoder), batches)
+    trainer.fit(on_progress)
+    autoencoder.load_state_dict(trainer.averaged("autoencoder"))
+    save_network(autoencoder, folder, torch.float32)
+
+
+def _batches(recipe: ToonRecipe, budget: Budget, encoded: str) -> ClipBatches:
+    spec = find_model(recipe.model)
+    text: TextEncoder = load_network(recipe.weights / "text")
+    heard = listening(spec, load_network(recipe.weights / "audio"))
+    return ClipBatches(recipe.folder / encoded, text, cuts(spec), batch=budget.batch, listening=heard)
 
 
 def cuts(spec: ModelSpec) -> Cutting:
@@ -241,4 +270,5 @@ STAGES: Mapping[str, Callable[[ToonRecipe, OnProgress], None]] = {
     "encoding": _encoding,
     "half": _half,
     "backbone": _backbone,
+    "polishing": _polishing,
 }

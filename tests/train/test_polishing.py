@@ -1,0 +1,98 @@
+"""Tests of polishing: guesses must lie over the very pixels they stand for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from enliven.data.clips import make_clip, save_clip
+from enliven.data.encoded import encode_clip, save_encoded
+from enliven.errors import ConfigError
+from enliven.models.networks import Networks
+from enliven.models.vae import ToonAutoencoder
+from enliven.train.batches import ClipBatches, Drops
+from enliven.train.cuts import StitchedCuts
+from enliven.train.polishing import PolishingObjective, guess, guessed_crops, save_guesses
+from tiny import tiny_networks
+
+FRAMES = 21
+
+
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    return tiny_networks()
+
+
+@pytest.fixture
+def batches(networks: Networks, tmp_path: Path) -> ClipBatches:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "encoded").mkdir()
+    for seed in range(2):
+        clip = make_clip(seed, None, frames=FRAMES, size=(32, 32))
+        save_clip(clip, tmp_path / "clips" / f"{seed}.safetensors")
+        encoded = encode_clip(clip, networks.autoencoder, networks.audio)
+        save_encoded(encoded, tmp_path / "encoded" / f"{seed}.safetensors")
+    cut = StitchedCuts(4, 1, text=0.3, image=0.3)
+    return ClipBatches(tmp_path / "encoded", networks.text, cut, batch=2, drops=Drops(0, 0, 0))
+
+
+class Knowing:
+    """A backbone that knows the truth of a batch."""
+
+    blocks = nn.ModuleList()
+
+    def __init__(self, batch: Mapping[str, Any]) -> None:
+        self.truth = batch["clip"].latents
+
+    def __call__(self, latents: Tensor, sigma: Tensor, *_: Any) -> Tensor:
+        return (latents - self.truth) / sigma.clamp(min=1e-3)[:, None, :, None, None]
+
+
+def test_a_guess_stands_for_the_latents_it_says(batches: ClipBatches) -> None:
+    torch.manual_seed(0)
+    starts = set()
+    for _ in range(12):
+        batch = batches.make()
+        guessed, which = guess(Knowing(batch), batch)
+        truth = [batches.clips[name].latents[:, which.start : which.stop] for name in batch["names"]]
+        torch.testing.assert_close(guessed, torch.stack(truth), atol=1e-4, rtol=0)
+        starts.add(which.start)
+    assert {0, 1} < starts, "without a picture, after one, and in the middle"
+
+
+def test_crops_lie_over_their_pixels(networks: Networks, batches: ClipBatches, tmp_path: Path) -> None:
+    """Guesses replaced by the encoder's own latents must be those of the cropped video."""
+    autoencoder = networks.autoencoder
+    assert isinstance(autoencoder, ToonAutoencoder)
+    torch.manual_seed(0)
+
+    (tmp_path / "guesses").mkdir()
+    for number in range(3):
+        batch = batches.make()
+        guessed, which = guess(Knowing(batch), batch)
+        for name, latents in zip(batch["names"], guessed, strict=True):
+            tensors = {"guessed": latents.half().contiguous(), "first": torch.tensor(which.start)}
+            save_file(tensors, tmp_path / "guesses" / f"{number:05d}-{name}")
+    crops = guessed_crops(tmp_path / "guesses", tmp_path / "clips", autoencoder, batch=3, latents=2, cells=2)
+    for _ in range(5):
+        crop = next(crops)
+        video = crop["video"].float() / 127.5 - 1
+        assert video.shape[2] == 8
+        first = torch.cat([video[:, :, :1], video], dim=2)
+        latents = autoencoder.encode(first)[:, :, 1:]
+        torch.testing.assert_close(latents, crop["guessed"].float(), atol=0.02, rtol=0.02)
+
+
+def test_guesses_are_written_and_learnt_from(networks: Networks, batches: ClipBatches, tmp_path: Path) -> None:
+    assert list(save_guesses(networks.backbone, batches, tmp_path / "guesses", 2)) == [1, 2]
+    autoencoder = networks.autoencoder
+    crops = guessed_crops(tmp_path / "guesses", tmp_path / "clips", autoencoder, batch=2, latents=2, cells=2)
+    objective = PolishingObjective(autoencoder)
+    for step in (0, 1):
+        assert all(torch.isfinite(value) for value in objective.losses(next(crops), step).values())
+    with pytest.raises(ConfigError, match="no guesses"):
+        next(guessed_crops(tmp_path, tmp_path / "clips", autoencoder, batch=1))
