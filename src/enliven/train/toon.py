@@ -38,7 +38,7 @@ from enliven.types import OnProgress, Progress, ignore_progress
 log = logging.getLogger(__name__)
 
 DECODER_MATRICES = r"(conv[12]|past)\.weight"
-GUESSES = 300  # batches of clips
+GUESSES = 150  # batches of clips
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +218,8 @@ def _polishing(recipe: ToonRecipe, on_progress: OnProgress) -> None:
     if not guesses.is_dir():
         torch.manual_seed(0)
         backbone, drawn = load_network(recipe.weights / "backbone"), _batches(recipe, recipe.polishing, "encoded")
+        there = {path.name for path in (recipe.folder / "clips").iterdir()}
+        drawn.clips = {name: clip for name, clip in drawn.clips.items() if name in there}
         for done in save_guesses(backbone, drawn, guesses, GUESSES):
             on_progress(Progress("guess", done, GUESSES))
     batches = guessed_crops(guesses, recipe.folder / "clips", autoencoder, batch=recipe.polishing.batch)
