@@ -42,6 +42,19 @@ def test_a_codebook_is_told_and_drawn(learnt: Path, tmp_path: Path, capsys: pyte
         assert picture.width > 800
 
 
+def test_radii_of_their_own_are_told_and_drawn(
+    learnt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit = ["codebook", "fit", str(learnt / "clips"), "--per-centroid", *FIT, str(tmp_path / "own")]
+    assert run(fit) == 0
+    low, high = load_codebook(tmp_path / "own").radii().aminmax()
+    assert run(["codebook", "show", str(tmp_path / "own"), "-o", str(tmp_path / "own.png")]) == 0
+    assert f"{low:.3f} to {high:.3f} at 90 %" in capsys.readouterr().out
+    assert run(["codebook", "show", str(learnt / "codebook"), "-o", str(tmp_path / "one.png")]) == 0
+    with Image.open(tmp_path / "own.png") as own, Image.open(tmp_path / "one.png") as one:
+        assert own.width > one.width
+
+
 def test_learning_again_replaces_a_codebook(learnt: Path, tmp_path: Path) -> None:
     shutil.copytree(learnt / "codebook", tmp_path / "codebook")
     arguments = ["codebook", "fit", str(learnt / "clips"), "--size", "5", "-o", str(tmp_path / "codebook")]

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from enliven.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from enliven.models.codebook import Codebook
@@ -139,21 +140,38 @@ def picture(codebook: "Codebook") -> "Figure":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("pictures of a codebook need matplotlib", hint="pip install 'enliven[plot]'") from error
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    own = codebook.params.per_centroid
+    figure = Figure(figsize=(15, 4) if own else (11, 4), layout="constrained")
     figure.suptitle(summary(codebook), fontsize=10)
-    distances, use = figure.subplots(1, 2)
-    distances.plot(range(101), codebook.percentiles.numpy(), color="tab:blue")
-    percentile, radius = codebook.params.percentile, codebook.radius()
-    distances.plot([0, percentile, percentile], [radius, radius, 0], color="tab:red", linestyle="--", linewidth=1)
-    distances.annotate(f"radius {radius:.3f} at {percentile:g} %", (2, radius), va="bottom", color="tab:red")
-    distances.set(xlim=(0, 101), xlabel="percent of held-out vectors", ylabel="distance to the nearest centroid")
-    distances.set_ylim(bottom=0)
-    use.hist(codebook.counts.numpy(), bins=60, color="tab:blue")
-    use.set(xlabel="vectors of a centroid", ylabel="centroids")
-    use.set_xlim(left=0)
-    use.axvline(codebook.counts.double().mean().item(), color="tab:red", linestyle="--", linewidth=1, label="mean")
-    use.legend()
+    distances, use, *more = figure.subplots(1, 3 if own else 2)
+    draw_distances(distances, codebook)
+    draw_histogram(use, codebook.counts.tolist(), "vectors of a centroid")
+    for axes in more:
+        draw_histogram(axes, codebook.radii().tolist(), "radius of a centroid")
     return figure
+
+
+def draw_distances(axes: "Axes", codebook: "Codebook") -> None:
+    """Distances over percentiles, and the radius among them; in spreads where each centroid has its own."""
+    from enliven.models.codebook import value_at
+
+    params, unit = codebook.params, ", in spreads" if codebook.params.per_centroid else ""
+    table = codebook.relative if params.per_centroid else codebook.percentiles
+    percentile, radius = params.percentile, value_at(table, params.percentile)
+    axes.plot(range(101), table.tolist(), color="tab:blue")
+    axes.plot([0, percentile, percentile], [radius, radius, 0], color="tab:red", linestyle="--", linewidth=1)
+    axes.annotate(f"radius {radius:.3f} at {percentile:g} %", (2, radius), va="bottom", color="tab:red")
+    axes.set(xlim=(0, 101), xlabel="percent of held-out vectors", ylabel=f"distance to the nearest centroid{unit}")
+    axes.set_ylim(bottom=0)
+
+
+def draw_histogram(axes: "Axes", values: list[float], label: str) -> None:
+    """How many centroids have which value, and the mean."""
+    axes.hist(values, bins=60, color="tab:blue")
+    axes.set(xlabel=label, ylabel="centroids")
+    axes.set_xlim(left=0)
+    axes.axvline(sum(values) / len(values), color="tab:red", linestyle="--", linewidth=1, label="mean")
+    axes.legend()
 
 
 def check_free(folder: Path) -> None:

@@ -100,7 +100,7 @@ class Codebook(nn.Module):
 
         Raises ConfigError outside 0 .. 100.
         """
-        return _value_at(self.percentiles, self.params.percentile if percentile is None else percentile)
+        return value_at(self.percentiles, self.params.percentile if percentile is None else percentile)
 
     def radii(self, percentile: float | None = None) -> Float[Tensor, " k"]:
         """The radius of each centroid: all equal, or as wide as its spread where the parameters say so.
@@ -110,7 +110,7 @@ class Codebook(nn.Module):
         if not self.params.per_centroid:
             return torch.full_like(self.spreads, self.radius(percentile))
         wanted = self.params.percentile if percentile is None else percentile
-        return self.spreads.float() * _value_at(self.relative, wanted)
+        return self.spreads.float() * value_at(self.relative, wanted)
 
     @torch.no_grad()
     def repair(
@@ -217,7 +217,7 @@ def load_codebook(folder: Path) -> Codebook:
     return load_weights(lambda: Codebook(params), folder)
 
 
-def _value_at(table: Float[Tensor, " 101"], percentile: float) -> float:
+def value_at(table: Float[Tensor, " 101"], percentile: float) -> float:
     """The value at a percentile; between whole percents, a straight line."""
     check_percentile(percentile)
     low = min(int(percentile), 99)
