@@ -29,7 +29,7 @@ from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batch
 from enliven.train.batches import ClipBatches, Listening
 from enliven.train.cuts import Cutting, PivotCuts, StitchedCuts
 from enliven.train.flow import FlowObjective
-from enliven.train.hearing import keep_first_layer, new_ears, train_hearing
+from enliven.train.hearing import keep_fixed, new_ears, train_hearing
 from enliven.train.polishing import PolishingObjective, guessed_crops, save_guesses
 from enliven.train.reading import ReadingObjective, caption_batches, new_text_encoder
 from enliven.train.trainer import TrainConfig, Trainer
@@ -118,7 +118,7 @@ def _hearing(recipe: ToonRecipe, on_progress: OnProgress) -> None:
         encoder, heads = load_network(recipe.weights / "audio"), MouthFromSpeech.load(mouth)
         for part in (encoder, heads):
             part.requires_grad_(requires_grad=True)
-        keep_first_layer(encoder.network)
+        keep_fixed(encoder)
     else:
         encoder, heads = new_ears(find_model(recipe.model).params.audio)
     config = replace(_config(recipe, recipe.hearing, "hearing"), muon="", dtype="float32", decay=0.5, ema=0.995)
