@@ -66,8 +66,14 @@ def hide(hidden: Autoencoder, teacher: Autoencoder) -> None:
     kept: list[tuple[nn.Module, Tensor | slice, int]] = []
     original = narrowing._copy
 
-    def note(mine: nn.Module, its: nn.Module, before: Tensor | slice, after: Tensor | slice) -> None:
-        original(mine, its, before, after)
+    def note(
+        mine: nn.Module,
+        its: nn.Module,
+        measured: narrowing.Measured,
+        before: Tensor | slice,
+        after: Tensor | slice,
+    ) -> None:
+        original(mine, its, measured, before, after)
         kept.append((its, after, len(its.bias)))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -87,6 +93,20 @@ def test_channels_that_repeat_others_are_passed_over() -> None:
     assert independent(rows.cov(), 1).tolist() == [0]
     assert independent(rows.cov(), 3).tolist() == [0, 2, 4]
     assert independent(torch.zeros(3, 3), 3).tolist() == [0, 1, 2]
+
+
+def test_channels_that_are_gone_are_guessed_from_those_that_are_left() -> None:
+    """The third channel is a sum of two others: without it the convolution gives what it gave with it."""
+    torch.manual_seed(0)
+    wide, narrow = nn.Conv2d(4, 3, 3), nn.Conv2d(3, 2, 3)
+    pictures = torch.randn(8, 4, 9, 9)
+    pictures[:, 2] = 2 * pictures[:, 0] - pictures[:, 3] + 5
+    measured = narrowing.Measured()
+    measured.listen(wide, (pictures,))
+    before, after = torch.tensor([0, 1, 3]), torch.tensor([0, 2])
+    with torch.no_grad():
+        narrowing._copy(narrow, wide, measured, before, after)
+    torch.testing.assert_close(narrow(pictures[:, before]), wide(pictures)[:, after], atol=0.02, rtol=0)
 
 
 def test_decoders_of_other_depth_are_refused() -> None:

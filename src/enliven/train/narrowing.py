@@ -3,7 +3,8 @@
 Channels that stand in one residual stream are chosen together. Of a stream, or of the inside of a block, those
 channels are taken that vary most where the ones taken before them do not (pivoted Cholesky decomposition of the
 covariance), measured where the network normalises. A norm over fewer channels has another scale; its weights make up
-for that.
+for that. What a convolution saw in the channels that are gone is put together from those that are left, as well as a
+linear map can.
 """
 
 from collections.abc import Iterable
@@ -16,13 +17,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from enliven.errors import RequestError
-from enliven.models.vae import ChannelNorm, ToonAutoencoder
+from enliven.models.vae import ChannelNorm, Convolution, ToonAutoencoder
 from enliven.models.wan_autoencoder import WanAutoencoder
 from enliven.train.moments import Moments
 
 Channels = Int64[Tensor, "_"]
 Autoencoder = ToonAutoencoder | WanAutoencoder
 ALL = slice(None)
+RIDGE = 1e-3
 
 
 @torch.no_grad()
@@ -63,14 +65,14 @@ def independent(covariance: Float[Tensor, "c c"], count: int) -> Channels:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What each norm of a decoder was given."""
+    """What each norm and each convolution of a decoder was given."""
 
     moments: dict[nn.Module, Moments] = field(default_factory=dict)
 
-    def listen(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def listen(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """A hook: counts every pixel of every frame."""
         rows = inputs[0].movedim(1, -1).flatten(0, -2).float()
-        self.moments.setdefault(norm, Moments(rows.shape[1])).add(rows)
+        self.moments.setdefault(module, Moments(rows.shape[1])).add(rows)
 
     def choose(self, norms: Iterable[tuple[nn.Module, int]], count: int) -> Channels:
         """``count`` units of a stream; beside each norm, how many neighbouring channels are one unit there."""
@@ -90,13 +92,22 @@ class Measured:
         squares = self.moments[norm].products.diagonal()
         return float((squares[kept].mean() / squares.mean().clamp(min=1e-24)).sqrt())
 
+    def guess(self, convolution: nn.Module, kept: Channels, gone: Channels) -> tuple[Tensor, Tensor]:
+        """Slopes ``kept gone`` and offsets ``gone`` of the channels that are gone, by ridge regression."""
+        moments = self.moments[convolution]
+        covariance = moments.around(moments.mean)
+        among = covariance[kept][:, kept]
+        ridge = RIDGE * among.trace().clamp(min=1e-12) / len(kept) * torch.eye(len(kept), dtype=among.dtype)
+        slopes = torch.linalg.solve(among + ridge, covariance[kept][:, gone])
+        return slopes, moments.mean[gone] - moments.mean[kept] @ slopes
 
-def measure(teacher: Autoencoder, latents: Float[Tensor, "b c t h w"], kind: type[nn.Module]) -> Measured:
-    """Decode ``latents``, and listen at every norm of ``kind``."""
+
+def measure(teacher: Autoencoder, latents: Float[Tensor, "b c t h w"], norm: type[nn.Module]) -> Measured:
+    """Decode ``latents``, and listen at every convolution and every ``norm``."""
     measured = Measured()
     with ExitStack() as hooks:
         for module in teacher.modules():
-            if isinstance(module, kind):
+            if isinstance(module, norm | Convolution | nn.Conv2d | nn.Conv3d):
                 hooks.callback(module.register_forward_pre_hook(measured.listen).remove)
         teacher.paint(latents, {})
     return measured
@@ -110,12 +121,12 @@ def _narrow_toon(student: ToonAutoencoder, teacher: ToonAutoencoder, measured: M
         before, width = stream, student.params.widths[level]
         norms = [block.norm1 for block in its[1]] + ([teacher.decoder_norm] if level == depth - 1 else [])
         stream = measured.choose([(norm, 1) for norm in norms], width)
-        _copy(mine[0], its[0], before, stream)
+        _copy(mine[0], its[0], measured, before, stream)
         for narrow, wide in zip(mine[1], its[1], strict=True):
-            _copy(narrow.past, wide.past, stream, stream)
+            _copy(narrow.past, wide.past, measured, stream, stream)
             _copy_branch(narrow, wide, measured, stream, stream)
     _copy_norm(student.decoder_norm, teacher.decoder_norm, measured, stream)
-    _copy(student.decoder_out, teacher.decoder_out, stream, ALL)
+    _copy(student.decoder_out, teacher.decoder_out, measured, stream, ALL)
 
 
 def _levels(autoencoder: ToonAutoencoder) -> list[tuple[nn.Module, Any]]:
@@ -141,7 +152,7 @@ def _narrow_wan(student: Any, teacher: Any, measured: Measured) -> None:
         norms += [(part.norm1, group) for part in block.resnets if part.in_dim == block.in_dim]
     units = measured.choose(norms, student.up_blocks[-1].in_dim)
     streams = [(group * units[:, None] + torch.arange(group)).flatten() for group in groups]
-    _copy(student.conv_in, teacher.conv_in, ALL, streams[0])
+    _copy(student.conv_in, teacher.conv_in, measured, ALL, streams[0])
     for mine, its in zip(student.mid_block.resnets, teacher.mid_block.resnets, strict=True):
         _copy_branch(mine, its, measured, streams[0], streams[0])
     for mine, its in zip(student.mid_block.attentions, teacher.mid_block.attentions, strict=True):
@@ -149,9 +160,9 @@ def _narrow_wan(student: Any, teacher: Any, measured: Measured) -> None:
     for level, (mine, its) in enumerate(zip(student.up_blocks, teacher.up_blocks, strict=True)):
         stream = _narrow_wan_level(mine, its, teacher.norm_out, measured, streams[level])
         if its.upsampler is not None:
-            _copy_upsampler(mine.upsampler, its.upsampler, stream, streams[level + 1])
+            _copy_upsampler(mine.upsampler, its.upsampler, measured, stream, streams[level + 1])
     _copy_norm(student.norm_out, teacher.norm_out, measured, stream)
-    _copy(student.conv_out, teacher.conv_out, stream, ALL)
+    _copy(student.conv_out, teacher.conv_out, measured, stream, ALL)
 
 
 def _narrow_wan_level(mine: Any, its: Any, norm_out: nn.Module, measured: Measured, stream: Channels) -> Channels:
@@ -163,42 +174,49 @@ def _narrow_wan_level(mine: Any, its: Any, norm_out: nn.Module, measured: Measur
     for narrow, wide in zip(mine.resnets, its.resnets, strict=True):
         _copy_branch(narrow, wide, measured, stream, after)
         if wide.in_dim != wide.out_dim:
-            _copy(narrow.conv_shortcut, wide.conv_shortcut, stream, after)
+            _copy(narrow.conv_shortcut, wide.conv_shortcut, measured, stream, after)
         stream = after
     return after
 
 
-def _copy_upsampler(mine: Any, its: Any, stream: Channels, after: Channels) -> None:
+def _copy_upsampler(mine: Any, its: Any, measured: Measured, stream: Channels, after: Channels) -> None:
     """The convolution over time makes two frames: first all channels of one, then all of the other."""
     if its.mode == "upsample3d":
-        _copy(mine.time_conv, its.time_conv, stream, torch.cat([stream, stream + its.dim]))
-    _copy(mine.resample[1], its.resample[1], stream, after)
+        _copy(mine.time_conv, its.time_conv, measured, stream, torch.cat([stream, stream + its.dim]))
+    _copy(mine.resample[1], its.resample[1], measured, stream, after)
 
 
 def _copy_attention(mine: Any, its: Any, measured: Measured, stream: Channels) -> None:
     """Queries are weakened as much as attention over fewer channels sharpens."""
     _copy_norm(mine.norm, its.norm, measured, stream)
-    _copy(mine.to_qkv, its.to_qkv, stream, torch.cat([stream + part * its.dim for part in range(3)]))
+    _copy(mine.to_qkv, its.to_qkv, measured, stream, torch.cat([stream + part * its.dim for part in range(3)]))
     for value in (mine.to_qkv.weight, mine.to_qkv.bias):
         value[: mine.dim] *= (mine.dim / its.dim) ** 0.5
-    _copy(mine.proj, its.proj, stream, stream)
+    _copy(mine.proj, its.proj, measured, stream, stream)
 
 
 def _copy_branch(mine: Any, its: Any, measured: Measured, before: Channels, after: Channels) -> None:
     """What a residual block adds: norm, convolution, norm, convolution."""
     inside = measured.inside(its.norm2, len(mine.conv1.bias))
     _copy_norm(mine.norm1, its.norm1, measured, before)
-    _copy(mine.conv1, its.conv1, before, inside)
+    _copy(mine.conv1, its.conv1, measured, before, inside)
     _copy_norm(mine.norm2, its.norm2, measured, inside)
-    _copy(mine.conv2, its.conv2, inside, after)
+    _copy(mine.conv2, its.conv2, measured, inside, after)
 
 
-def _copy(mine: Any, its: Any, before: Channels | slice, after: Channels | slice) -> None:
+def _copy(mine: Any, its: Any, measured: Measured, before: Channels | slice, after: Channels | slice) -> None:
     """A convolution of any kind, from the channels ``before`` to the channels ``after``."""
     side = getattr(its, "side", 1)  # of a kernel that is kept as a matrix
-    weight = its.weight.unflatten(1, (-1, side**2))[after][:, before]
+    whole, bias = its.weight.unflatten(1, (-1, side**2))[after], its.bias[after]
+    weight = whole[:, before]
+    if not isinstance(before, slice) and len(before) < whole.shape[1]:
+        gone = torch.tensor(sorted(set(range(whole.shape[1])) - set(before.tolist())))
+        slopes, offsets = measured.guess(its, before, gone)
+        lost = whole[:, gone].double()
+        weight = weight + torch.einsum("og...,kg->ok...", lost, slopes).to(weight)
+        bias = bias + (lost.flatten(2).sum(2) @ offsets).to(bias)
     mine.weight.copy_(weight.reshape(mine.weight.shape))
-    mine.bias.copy_(its.bias[after])
+    mine.bias.copy_(bias)
 
 
 def _copy_norm(mine: nn.Module, its: nn.Module, measured: Measured, kept: Channels) -> None:
