@@ -3,21 +3,26 @@ from pathlib import Path
 import pytest
 import torch
 
-from enliven.diffusion.clips import ClipGeometry
+from enliven.diffusion.clips import ClipGeometry, plan_clips
 from enliven.encode import encode
-from enliven.errors import ConfigError, MediaError
+from enliven.errors import ConfigError, MediaError, RequestError
 from enliven.media.mux import write_video
 from enliven.media.video import read_video
 from enliven.models.networks import Networks
-from enliven.request import GenerateRequest
+from enliven.request import GenerateRequest, Scene
 from enliven.systems.carry import Carry, KeepLatents, Reencode
 from enliven.types import Video
-from tiny import tiny_networks, tiny_spec, write_portrait, write_speech
+from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec, write_portrait, write_speech
 
 
 @pytest.fixture(scope="module")
 def networks() -> Networks:
     return tiny_networks()
+
+
+@pytest.fixture(scope="module")
+def soul_networks() -> Networks:
+    return tiny_soul_networks()
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +86,10 @@ def test_the_first_frame_of_a_video_is_the_reference(networks: Networks, tmp_pat
 def test_the_context_of_a_video_is_like_that_of_a_clip(
     networks: Networks, tmp_path: Path, frames: int, carry: Carry, read: int
 ) -> None:
-    """Latents that go on as they are hold moving frames; the first latent of what is encoded holds a still one."""
+    """Latents that go on as they are hold moving frames; the first latent of what is encoded holds a still one.
+
+    Where frames are encoded again for every clip, they are also decoded again, by a decoder that remembers nothing.
+    """
     before = tmp_path / "before.mp4"
     write_video(Video(torch.randint(0, 256, (frames, 3, 32, 32), dtype=torch.uint8), 25.0), before)
     opening = encode(GenerateRequest(seconds=1.0, video=before), tiny_spec(carry=carry), networks).opening
@@ -90,8 +98,9 @@ def test_the_context_of_a_video_is_like_that_of_a_clip(
     torch.testing.assert_close(opening.context, latents[:, :, -2:])
     stream = networks.autoencoder.stream()
     stream.push(latents)
-    for name, value in stream.state().items():
-        torch.testing.assert_close(opening.decoder[name], value)
+    assert opening.decoder.keys() == (stream.state().keys() if carry.continuous else set())
+    for name, value in opening.decoder.items():
+        torch.testing.assert_close(value, stream.state()[name])
 
 
 def test_a_video_shorter_than_the_context_is_refused(networks: Networks, tmp_path: Path) -> None:
@@ -105,3 +114,75 @@ def test_rates_that_do_not_fit_are_refused(networks: Networks) -> None:
     spec = tiny_spec(geometry=ClipGeometry(frames=17, context=5, fps=16))
     with pytest.raises(ConfigError, match="25 audio features a second"):
         encode(GenerateRequest(seconds=1.0), spec, networks)
+
+
+def test_a_pivot_stands_before_the_video_and_has_warmed_the_decoder(soul_networks: Networks, tmp_path: Path) -> None:
+    request = GenerateRequest(seconds=1.0, portrait=write_portrait(tmp_path / "portrait.png"))
+    opening = encode(request, tiny_soul(), soul_networks).opening
+    assert opening is not None
+    assert opening.reference.shape == (1, 4, 1, 4, 4)
+    assert opening.context.shape == (1, 4, 0, 4, 4)
+    stream = soul_networks.autoencoder.stream()
+    assert stream.push(opening.reference).shape[2] == 1
+    for name, value in stream.state().items():
+        torch.testing.assert_close(opening.decoder[name], value)
+
+
+def test_the_first_frame_of_a_video_hears_the_first_of_the_speech(soul_networks: Networks, speech: Path) -> None:
+    """Behind a pivot and with two features a frame: those at 2 f are the fifth in their windows of ten."""
+    for portrait, frames in ((True, 16), (False, 17)):
+        encoded = encode(GenerateRequest(audio=(speech,)), tiny_soul(), soul_networks)
+        plans = plan_clips(33, tiny_soul().geometry, tiny_soul().arrange, portrait=portrait)
+        features = encoded.voice.features.features
+        heard = encoded.voice.heard(plans[0])
+        assert heard.shape == (1, 1, frames, 10, 3, 16)
+        assert torch.equal(heard[0, 0, :, 4], features[0 : 2 * frames : 2])
+        assert heard[0, 0, 0, :4].count_nonzero() == 0
+        following = encoded.voice.heard(plans[1])[0, 0]
+        start = 2 * (frames - 8)
+        assert torch.equal(following[:, 4], features[start : start + 32 : 2])
+
+
+@pytest.mark.parametrize(("frames", "read"), [(20, 9), (9, 9), (8, 5)])
+def test_the_overlap_with_a_video_is_whole_latent_frames(
+    soul_networks: Networks, tmp_path: Path, frames: int, read: int
+) -> None:
+    before = tmp_path / "before.mp4"
+    write_video(Video(torch.randint(0, 256, (frames, 3, 32, 32), dtype=torch.uint8), 25.0), before)
+    opening = encode(GenerateRequest(seconds=1.0, video=before), tiny_soul(), soul_networks).opening
+    assert opening is not None
+    latents = soul_networks.autoencoder.encode((read_video(before).frames[-read:] / 127.5 - 1).transpose(0, 1)[None])
+    torch.testing.assert_close(opening.context, latents[:, :, -2:])
+
+
+@pytest.mark.parametrize(
+    ("timeline", "prompts"),
+    [
+        ((), "---"),
+        ((Scene(0.0, "a"),), "aaa"),
+        ((Scene(0.3, "a"),), "aaa"),
+        ((Scene(0.36, "a"),), "-aa"),
+        ((Scene(0.6, "a"), Scene(0.96, "b")), "-ab"),
+        ((Scene(0.0, "a"), Scene(1.2, "b")), "aab"),
+    ],
+)
+def test_a_clip_is_told_the_scene_that_fills_the_most_of_it(
+    networks: Networks, timeline: tuple[Scene, ...], prompts: str
+) -> None:
+    """Clips of the tests add frames 0 to 16, 17 to 28 and 29 to 31, at 25 a second."""
+    request = GenerateRequest(seconds=1.28, prompt="-", timeline=timeline)
+    encoded = encode(request, tiny_spec(), networks)
+    assert encoded.prompts == tuple(prompts)
+    assert set(encoded.texts) == set(prompts)
+    for plan, prompt in zip(encoded.plans, prompts, strict=True):
+        told = encoded.told(plan, torch.device("cpu"))
+        assert torch.equal(told.text.tokens, networks.text([prompt]).tokens)
+
+
+def test_scenes_that_nobody_would_see_are_refused(networks: Networks, speech: Path) -> None:
+    short = GenerateRequest(audio=(speech,), timeline=(Scene(0.2, "a"), Scene(0.4, "b")))
+    with pytest.raises(RequestError, match=r"0\.2 seconds is too short") as caught:
+        encode(short, tiny_spec(), networks)
+    assert "0.48 seconds" in str(caught.value.hint)
+    with pytest.raises(RequestError, match=r"starts at 5 seconds, but the video ends at 1\.28"):
+        encode(GenerateRequest(audio=(speech,), timeline=(Scene(5.0, "a"),)), tiny_spec(), networks)

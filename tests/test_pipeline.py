@@ -4,19 +4,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from enliven.errors import Cancelled
+from enliven.diffusion.solvers import Renoise
+from enliven.errors import Cancelled, RequestError, WeightsError
 from enliven.media.image import to_pixels
 from enliven.media.mux import write_video
-from enliven.pipeline import AvatarPipeline, GenerateRequest
-from enliven.request import Scales
-from enliven.systems.carry import Reencode
+from enliven.pipeline import AvatarPipeline, GenerateRequest, clip_noise
+from enliven.request import Scales, Scene
+from enliven.systems.carry import KeepLatents, Reencode
 from enliven.types import Progress, Video
-from tiny import tiny_networks, tiny_spec, write_portrait, write_speech
+from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec, write_portrait, write_speech
 
 
 @pytest.fixture(scope="module")
 def pipeline() -> AvatarPipeline:
     return AvatarPipeline(tiny_spec(), tiny_networks())
+
+
+@pytest.fixture(scope="module")
+def soul() -> AvatarPipeline:
+    return AvatarPipeline(tiny_soul(), tiny_soul_networks())
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +142,116 @@ def test_guidance_of_the_request_is_used(pipeline: AvatarPipeline, speech: Path)
     request = GenerateRequest(audio=(speech,), steps=1, seconds=0.4)
     stronger = replace(request, guidance=Scales(audio=6.0))
     assert not torch.equal(pipeline.generate(request).frames, pipeline.generate(stronger).frames)
+
+
+@pytest.mark.parametrize("frames", [1, 8, 16, 17, 24, 25, 33])
+@pytest.mark.parametrize("pictured", [True, False])
+def test_any_number_of_frames_behind_a_pivot(soul: AvatarPipeline, portrait: Path, frames: int, pictured: bool) -> None:
+    request = GenerateRequest(seconds=frames / 25, steps=1, portrait=portrait if pictured else None)
+    assert len(soul.generate(request).frames) == frames
+
+
+def test_a_pivot_is_seen_by_every_clip_and_shown_by_none(soul: AvatarPipeline, portrait: Path) -> None:
+    encoded = soul.encode(GenerateRequest(seconds=1.0, portrait=portrait), soul.spec)
+    assert encoded.opening is not None
+    clips = list(soul.clips(soul.spec, encoded, seed=3))
+    assert [len(made.frames) for made in clips] == [16, 8, 1]
+    for made in clips:
+        assert torch.equal(made.clip.latents[:, :, :1], encoded.opening.reference)
+    pictured = to_pixels(soul.networks.autoencoder.decode(encoded.opening.reference)[0, :, 0])
+    assert not any(torch.equal(frame, pictured) for made in clips for frame in made.frames)
+
+
+@pytest.mark.parametrize("pictured", [True, False])
+def test_a_stream_behind_a_pivot_is_one_causal_video(soul: AvatarPipeline, portrait: Path, pictured: bool) -> None:
+    """The pivot warms the decoder; without one, the first latent frame of the video is the first that is decoded."""
+    request = GenerateRequest(seconds=1.3, portrait=portrait if pictured else None)
+    clips = list(soul.clips(soul.spec, soul.encode(request, soul.spec), seed=3))
+    latents = [clips[0].clip.latents, *(made.clip.latents[:, :, 3:] for made in clips[1:])]
+    whole = to_pixels(soul.networks.autoencoder.decode(torch.cat(latents, 2))[0].transpose(0, 1))[int(pictured) :]
+    joined = torch.cat([made.frames for made in clips])
+    assert (joined.int() - whole[: len(joined)].int()).abs().max() <= 1
+
+
+def test_the_first_latent_frame_becomes_the_pivot_where_there_is_no_picture(soul: AvatarPipeline) -> None:
+    first, second = soul.clips(soul.spec, soul.encode(GenerateRequest(seconds=1.0), soul.spec), seed=3)
+    assert torch.equal(second.clip.latents[:, :, :1], first.clip.latents[:, :, :1])
+
+
+def test_what_a_clip_goes_on_from_is_repaired_and_what_it_showed_is_not(soul: AvatarPipeline, portrait: Path) -> None:
+    encoded = soul.encode(GenerateRequest(seconds=0.9, portrait=portrait), soul.spec)
+    first, second = soul.clips(soul.spec, encoded, seed=3)
+    ending = first.clip.last(2)
+    expected, clipped = soul.networks.codebook.repair(ending, 99.0)
+    assert first.shares == {"clipped": clipped}
+    assert clipped > 0.1
+    assert torch.equal(second.clip.latents[:, :, 1:3], expected)
+    plain = replace(soul.spec, carry=KeepLatents())
+    kept = next(soul.clips(plain, encoded, seed=3))
+    assert torch.equal(kept.frames, first.frames)
+    assert not kept.shares
+
+
+def test_a_model_that_repairs_needs_its_codebook_before_any_work(soul: AvatarPipeline) -> None:
+    bare = AvatarPipeline(soul.spec, replace(soul.networks, codebook=None))
+    with pytest.raises(WeightsError, match="no codebook"):
+        bare.encode(GenerateRequest(seconds=1.0), soul.spec)
+
+
+def test_another_decoder_shows_the_same_latents(soul: AvatarPipeline, portrait: Path) -> None:
+    request = GenerateRequest(seconds=1.0, portrait=portrait, steps=1)
+    made = {}
+    for name in ("full", "efficient"):
+        spec = replace(request, decoder=name).apply(soul.spec)
+        made[name] = list(soul.clips(spec, soul.encode(replace(request, decoder=name), spec), seed=3))
+    for full, other in zip(made["full"], made["efficient"], strict=True):
+        assert torch.equal(full.clip.latents, other.clip.latents)
+        assert not torch.equal(full.frames, other.frames)
+    spec = replace(request, decoder="tiny").apply(soul.spec)
+    with pytest.raises(RequestError, match="no decoder 'tiny'") as caught:
+        soul.encode(request, spec)
+    assert caught.value.hint == "choose one of full, efficient"
+
+
+def test_a_student_draws_its_noise_from_seed_clip_and_step(soul: AvatarPipeline, portrait: Path) -> None:
+    student = AvatarPipeline(replace(soul.spec, solver=Renoise(), steps=3), soul.networks)
+    encoded = student.encode(GenerateRequest(seconds=1.0, portrait=portrait), student.spec)
+    clips = list(student.clips(student.spec, encoded, seed=3))
+    torch.randn(10)
+    again = list(student.clips(student.spec, encoded, seed=3, after=(0, clips[0].handover)))
+    assert all(torch.equal(one.frames, other.frames) for one, other in zip(clips[1:], again, strict=True))
+    shape = (1, 1, 1, 1, 1)
+    places = [(3, 0, shape), (3, 0, shape, 1), (3, 0, shape, 2), (3, 1, shape, 1), (3, 1, shape), (30, 1, shape)]
+    assert len({clip_noise(*place).item() for place in places}) == len(places)
+
+
+def test_a_video_goes_on_behind_a_pivot(soul: AvatarPipeline, speech: Path, portrait: Path, tmp_path: Path) -> None:
+    before = tmp_path / "before.mp4"
+    write_video(Video(torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8), 25.0), before)
+    request = GenerateRequest(audio=(speech,), video=before, steps=1)
+    encoded = soul.encode(request, soul.spec)
+    assert encoded.opening is not None
+    first, *others = soul.clips(request.apply(soul.spec), encoded, seed=0)
+    assert torch.equal(first.clip.latents[:, :, :1], encoded.opening.reference)
+    assert torch.equal(first.clip.latents[:, :, 1:3], encoded.opening.context)
+    assert [len(made.frames) for made in (first, *others)] == [8, 8, 8, 8]
+    other = soul.encode(replace(request, portrait=portrait), soul.spec)
+    assert other.opening is not None
+    assert not torch.equal(other.opening.reference, encoded.opening.reference)
+    assert torch.equal(other.opening.context, encoded.opening.context)
+
+
+@pytest.mark.parametrize("pictured", [True, False])
+def test_encoding_again_works_behind_a_pivot_too(soul: AvatarPipeline, portrait: Path, pictured: bool) -> None:
+    other = AvatarPipeline(replace(soul.spec, carry=Reencode()), soul.networks)
+    request = GenerateRequest(seconds=1.0, steps=1, portrait=portrait if pictured else None)
+    assert len(other.generate(request).frames) == 25
+
+
+def test_each_scene_is_told_to_its_own_clips(pipeline: AvatarPipeline, speech: Path) -> None:
+    plain = GenerateRequest(audio=(speech,), prompt="a man", steps=1)
+    scenes = replace(plain, timeline=(Scene(0.8, "a man with a hat"),))
+    same, other = (list(pipeline.stream(request)) for request in (plain, scenes))
+    assert torch.equal(same[0].frames, other[0].frames)
+    assert not torch.equal(same[1].frames, other[1].frames)
+    assert not torch.equal(same[2].frames, other[2].frames)

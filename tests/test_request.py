@@ -5,9 +5,11 @@ from PIL import Image
 
 from enliven.diffusion.guidance import Guidance, ProjectedGuidance
 from enliven.errors import ConfigError, RequestError
-from enliven.request import GenerateRequest, Scales
+from enliven.request import GenerateRequest, Scales, Scene
+from enliven.systems.carry import RepairLatents
 from enliven.systems.longcat import ReferenceSkip
-from tiny import tiny_spec
+from enliven.systems.sizes import TrainedSize
+from tiny import tiny_soul, tiny_spec
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,9 @@ from tiny import tiny_spec
         ({"seconds": float("nan")}, "nan seconds"),
         ({"seconds": 1.0, "height": 64}, "width None"),
         ({"audio": (Path("a"), Path("b"))}, "2 voices"),
+        ({"seconds": 9.0, "timeline": (Scene(2.0, "a"), Scene(1.0, "b"))}, "1 seconds does not come after that at 2"),
+        ({"seconds": 9.0, "timeline": (Scene(2.0, "a"), Scene(2.0, "b"))}, "2 seconds does not come after that at 2"),
+        ({"seconds": 9.0, "timeline": (Scene(9.0, "a"),)}, "starts at 9 seconds, but the video ends at 9"),
     ],
 )
 def test_requests_that_make_no_sense_are_refused(values: dict[str, object], message: str) -> None:
@@ -44,15 +49,37 @@ def test_a_model_that_does_not_hear_has_no_audio_scale() -> None:
         GenerateRequest(seconds=1.0, guidance=Scales(audio=2.0)).apply(tiny_spec(guidance=ProjectedGuidance()))
 
 
+@pytest.mark.parametrize(
+    ("start", "prompt", "message"), [(-1.0, "a", "-1 seconds"), (float("nan"), "a", "nan"), (1.0, " ", "no prompt")]
+)
+def test_scenes_that_make_no_sense_are_refused(start: float, prompt: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        Scene(start, prompt)
+
+
+def test_how_much_is_repaired_and_who_decodes_can_be_asked_for() -> None:
+    spec = GenerateRequest(seconds=1.0, repair_percentile=95.0, decoder="efficient").apply(tiny_soul())
+    assert (spec.carry, spec.decoder) == (RepairLatents(95.0), "efficient")
+    with pytest.raises(RequestError, match="no percentile to set"):
+        GenerateRequest(seconds=1.0, repair_percentile=95.0).apply(tiny_spec())
+    with pytest.raises(RequestError, match=r"percentile 200 is not in 0\.\.100"):
+        GenerateRequest(seconds=1.0, repair_percentile=200.0).apply(tiny_soul())
+
+
 def test_sizes() -> None:
     wide = Image.new("RGB", (1600, 900))
     request = GenerateRequest(seconds=1.0)
     assert request.size(tiny_spec(), wide) == (32, 32)
-    assert request.size(tiny_spec(resolution="480p"), wide) == (480, 832)
-    assert GenerateRequest(seconds=1.0, height=48, width=64).size(tiny_spec(resolution="480p"), wide) == (48, 64)
+    assert request.size(tiny_spec(choose_size=TrainedSize("480p")), wide) == (480, 832)
+    assert GenerateRequest(seconds=1.0, height=48, width=64).size(tiny_spec(choose_size=TrainedSize("480p")), wide) == (
+        48,
+        64,
+    )
     with pytest.raises(RequestError, match="height 50") as caught:
         GenerateRequest(seconds=1.0, height=50, width=64).size(tiny_spec(), None)
     assert caught.value.hint == "use 48"
+    with pytest.raises(RequestError, match="height 48 is no multiple of 32"):
+        GenerateRequest(seconds=1.0, height=48, width=64).size(tiny_soul(side_step=32), None)
 
 
 @pytest.mark.parametrize("steps", [0, 500])

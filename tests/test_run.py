@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,16 @@ import torch
 
 from enliven.diffusion.guidance import Guidance
 from enliven.diffusion.sample import AnchorSchedule, even_anchors
+from enliven.diffusion.solvers import Renoise, Solver, UniPC
 from enliven.errors import Cancelled, MediaError, RequestError
 from enliven.media.audio import read_audio
 from enliven.media.video import read_video
 from enliven.pipeline import AvatarPipeline, GenerateRequest
-from enliven.run import read_record, resume, start
+from enliven.request import Scene
+from enliven.run import read_record, read_result, resume, start
 from enliven.systems.carry import Reencode
 from enliven.types import OnProgress, Progress
-from tiny import tiny_networks, tiny_spec, write_portrait, write_speech
+from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec, write_portrait, write_speech
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +120,7 @@ def test_other_weights_are_noticed(pipeline: AvatarPipeline, inputs: Path, tmp_p
     ("changes", "named"),
     [
         ({"carry": Reencode()}, "other carry"),
+        ({"solver": UniPC()}, "other solver"),
         ({"guidance": Guidance(2.0, 3.0)}, "other guidance"),
         ({"schedule": AnchorSchedule(even_anchors(7), 3.0)}, "other schedule"),
         ({"negative_prompt": "blurred"}, "other negative_prompt"),
@@ -184,3 +188,28 @@ def test_without_sound_the_video_is_silent(pipeline: AvatarPipeline, tmp_path: P
     torch.manual_seed(0)
     output = start(pipeline, GenerateRequest(seconds=0.2, steps=1), tmp_path / "run")
     assert len(read_video(output).frames) == 5
+
+
+@pytest.mark.parametrize("solver", [UniPC(), Renoise()])
+def test_a_stopped_run_behind_a_pivot_ends_in_the_same_bytes(inputs: Path, tmp_path: Path, solver: Solver) -> None:
+    """And tells of each clip how much of it was repaired, of those made before it was stopped too."""
+    pipeline = AvatarPipeline(tiny_soul(solver=solver), tiny_soul_networks())
+    timeline = (Scene(0.6, "a man with a hat"),)
+    request = replace(asked(inputs), timeline=timeline, steps=3)
+    whole = start(pipeline, request, tmp_path / "whole")
+    with pytest.raises(Cancelled):
+        start(pipeline, request, tmp_path / "stopped", on_progress=stopping(5))
+    assert read_record(tmp_path / "stopped").request.timeline == timeline
+    output = resume(tmp_path / "stopped", load=load(pipeline))
+    assert output.read_bytes() == whole.read_bytes()
+    told, again = (read_result(tmp_path / name).shares for name in ("whole", "stopped"))
+    assert told == again
+    assert len(told["clipped"]) == 3
+    assert all(0 <= share <= 1 for share in told["clipped"])
+
+
+def test_a_run_that_is_not_done_has_no_result(pipeline: AvatarPipeline, inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        start(pipeline, asked(inputs), tmp_path / "run", on_progress=stopping(1))
+    with pytest.raises(RequestError, match="no run is done in"):
+        read_result(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""The smallest networks that run the real code: random weights, 32 x 32 pixels, clips of 17 frames."""
+"""The smallest networks that run the real code: random weights, 32 x 32 pixels, clips of 17 or 16 frames."""
 
 import math
 import wave
@@ -10,14 +10,20 @@ from PIL import Image
 
 from enliven.diffusion.clips import ClipGeometry
 from enliven.diffusion.guidance import Guidance
-from enliven.diffusion.sample import AnchorSchedule, even_anchors
+from enliven.diffusion.sample import AnchorSchedule, EvenSchedule, even_anchors
+from enliven.diffusion.solvers import UniPC
+from enliven.models.codebook import Codebook, CodebookParams
 from enliven.models.longcat import LongCatParams
 from enliven.models.longcat_audio import AudioParams
 from enliven.models.networks import HearingParams, NetworkParams, Networks, build_networks
 from enliven.models.text import TextParams, learn_tokenizer
 from enliven.models.vae import ToonAutoencoderParams
-from enliven.systems.carry import KeepLatents
+from enliven.models.wan import WanParams
+from enliven.models.wan_audio import WanAudioParams
+from enliven.models.whisper import WhisperParams
+from enliven.systems.carry import KeepLatents, RepairLatents
 from enliven.systems.longcat import ReferenceSkip
+from enliven.systems.soul import PivotalFrame
 from enliven.systems.spec import ModelSpec
 
 GEOMETRY = ClipGeometry(frames=17, context=5, fps=25)
@@ -55,17 +61,72 @@ PARAMS = NetworkParams(
     text=TextParams(12, {"vocab_size": 300, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}),
 )
 
+SOUL_PARAMS = NetworkParams(
+    backbone=WanParams(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=2,
+        ffn_dim=32,
+        text_dim=16,
+        freq_dim=16,
+        audio=WanAudioParams(audio_block=3, audio_channel=16, intermediate_dim=16, tokens=2),
+    ),
+    autoencoder=PARAMS.autoencoder,
+    audio=WhisperParams(
+        config={
+            "d_model": 16,
+            "encoder_layers": 2,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 16,
+            "num_mel_bins": 20,
+            "max_source_positions": 50,
+        }
+    ),
+    text=PARAMS.text,
+    decoders={"efficient": ToonAutoencoderParams(channels=4, outer_width=4, inner_width=4)},
+)
 
-def tiny_networks(seed: int = 0) -> Networks:
+
+def tiny_networks(seed: int = 0, params: NetworkParams = PARAMS) -> Networks:
     """New tiny networks; every weight random, also those that start at zero for training."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        networks = build_networks(PARAMS, learn_tokenizer(["a man with a hat"], 300))
+        networks = build_networks(params, learn_tokenizer(["a man with a hat"], 300))
         for parameter in networks.backbone.parameters():
             torch.nn.init.normal_(parameter, std=0.05)
-    for network in (networks.backbone, networks.autoencoder, networks.audio, networks.text):
+    for network in networks.parts.values():
         network.eval().requires_grad_(False)
     return networks
+
+
+def tiny_codebook() -> Codebook:
+    """One centroid, 0; real latents lie evenly within 2 of it."""
+    codebook = Codebook(CodebookParams(size=1, channels=4))
+    codebook.counts.fill_(1)
+    codebook.spreads.fill_(1)
+    codebook.percentiles.copy_(torch.linspace(0, 2, 101))
+    return codebook
+
+
+def tiny_soul_networks(seed: int = 0) -> Networks:
+    """Tiny networks of Soul, with a codebook and a second decoder."""
+    return replace(tiny_networks(seed, SOUL_PARAMS), codebook=tiny_codebook())
+
+
+def tiny_soul(**changes: object) -> ModelSpec:
+    """Soul with tiny networks and clips of a pivot and 4 latent frames, 2 of them repeated."""
+    spec = tiny_spec(
+        name="tiny-soul",
+        params=SOUL_PARAMS,
+        geometry=ClipGeometry(frames=16, context=8, fps=25, pivot=True),
+        arrange=PivotalFrame(),
+        carry=RepairLatents(99.0),
+        schedule=EvenSchedule(3.0),
+        solver=UniPC(),
+    )
+    return replace(spec, **changes)
 
 
 def tiny_spec(**changes: object) -> ModelSpec:

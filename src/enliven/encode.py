@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from enliven.diffusion.clips import plan_clips
-from enliven.errors import ConfigError, MediaError
+from enliven.errors import ConfigError, MediaError, RequestError
 from enliven.media.audio import SPEECH_RATE, audio_stream, mono_16k
 from enliven.media.container import open_media
 from enliven.media.image import fit_frames, fit_to, from_pixels, read_portrait, to_image
@@ -28,7 +29,10 @@ AFTERWARDS = 8  # video frames of silence encoded behind the last clip, so that 
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """What a clip needs from before: who is seen, the latents it goes on from, and the memory of the decoder."""
+    """What a clip needs from before: who is seen, the latents it goes on from, and the memory of the decoder.
+
+    Without a memory, what the clip goes on from is decoded with it.
+    """
 
     reference: Float[Tensor, "1 c 1 h w"]
     context: Float[Tensor, "1 c t h w"]
@@ -50,18 +54,20 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A request, ready to be sampled: the plan of its clips, what they are told and where they start."""
+    """A request, ready to be sampled: the plan of its clips, the prompt of each, what they hear, where they start."""
 
     plans: tuple[ClipPlan, ...]
     size: tuple[int, int]
-    text: Text
+    prompts: tuple[str, ...]
+    texts: Mapping[str, Text]
     null_text: Text
     voice: Voice
     opening: Handover | None
 
     def told(self, plan: ClipPlan, device: torch.device) -> Conditioning:
         """The conditions of one clip, on the device of the backbone."""
-        return Conditioning(self.text, self.null_text, self.voice.heard(plan).to(device))
+        text = self.texts[self.prompts[plan.index]]
+        return Conditioning(text, self.null_text, self.voice.heard(plan).to(device))
 
 
 def check_readable(request: GenerateRequest) -> None:
@@ -77,7 +83,9 @@ def check_readable(request: GenerateRequest) -> None:
 
 @torch.no_grad()
 def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks) -> Encoded:
-    """Read and encode everything once. Raises RequestError, MediaError."""
+    """Read and encode everything once. Raises RequestError, MediaError, and WeightsError for a missing network."""
+    spec.carry.check(networks)
+    networks.decoder(spec.decoder)
     portrait = read_portrait(request.portrait) if request.portrait else None
     picture = portrait or (to_image(read_first_frame(request.video)) if request.video else None)
     size = request.size(spec, picture)
@@ -90,14 +98,40 @@ def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks) -> Enc
         portrait=portrait is not None,
         continuing=request.video is not None,
     )
+    prompts = _prompts(request, plans, spec)
     return Encoded(
         plans=plans,
         size=size,
-        text=networks.text([request.prompt]),
+        prompts=prompts,
+        texts={prompt: networks.text([prompt]) for prompt in dict.fromkeys(prompts)},
         null_text=networks.text([spec.negative_prompt]),
         voice=_listen(samples, plans[-1].hears.stop, spec, networks),
         opening=_opening(request, picture, size, spec, networks),
     )
+
+
+def _prompts(request: GenerateRequest, plans: tuple[ClipPlan, ...], spec: ModelSpec) -> tuple[str, ...]:
+    """For each clip the prompt of the scene that fills the most of what it adds, of two the first.
+
+    Before the first scene, the prompt of the request holds. Raises RequestError for a scene that no clip would show.
+    """
+    fps, total = spec.geometry.fps, plans[-1].emits.stop
+    request.check_timeline(total / fps)
+    starts = [0, *(round(scene.start * fps) for scene in request.timeline)]
+    scenes = [range(start, stop) for start, stop in pairwise([*starts, total])]
+    shown = [max(range(len(scenes)), key=lambda scene: _common(scenes[scene], plan.emits)) for plan in plans]
+    for number, scene in enumerate(request.timeline, start=1):
+        if number not in shown:
+            raise RequestError(
+                f"the scene at {scene.start:g} seconds is too short: it fills the most of no clip",
+                hint=f"a clip of this model adds {(spec.geometry.frames - spec.geometry.context) / fps:g} seconds",
+            )
+    told = [request.prompt, *(scene.prompt for scene in request.timeline)]
+    return tuple(told[scene] for scene in shown)
+
+
+def _common(one: range, other: range) -> int:
+    return min(one.stop, other.stop) - max(one.start, other.start)
 
 
 def _listen(samples: Float[Tensor, "n"], frames: int, spec: ModelSpec, networks: Networks) -> Voice:
@@ -120,17 +154,19 @@ def _opening(
 ) -> Handover | None:
     if picture is None:
         return None
-    autoencoder = networks.autoencoder
-    device = next(networks.backbone.parameters()).device
+    autoencoder, device = networks.autoencoder, next(networks.backbone.parameters()).device
     reference = autoencoder.encode(fit_to(picture, *size)[None, :, None].to(device))
-    if request.video is None:
-        return Handover(reference, reference)
-    last = autoencoder.encode(
-        from_pixels(fit_frames(_ending(request.video, spec), *size)).transpose(0, 1)[None].to(device)
-    )
-    decoder = autoencoder.stream()
-    decoder.push(last)
-    context = last[:, :, -spec.geometry.latents(spec.geometry.context) :]
+    if request.video is None and not spec.geometry.pivot:
+        return Handover(reference, reference)  # the portrait is still to be shown
+    before, context = reference, reference[:, :, :0]
+    if request.video is not None:
+        ending = from_pixels(fit_frames(_ending(request.video, spec), *size))
+        before = autoencoder.encode(ending.transpose(0, 1)[None].to(device))
+        context = before[:, :, -spec.geometry.latents(spec.geometry.context) :]
+        if not spec.carry.continuous:
+            return Handover(reference, context)
+    decoder = networks.decoder(spec.decoder).stream()
+    decoder.push(before)
     return Handover(reference, context, decoder.state())
 
 
@@ -141,7 +177,8 @@ def _ending(video: Path, spec: ModelSpec) -> UInt8[Tensor, "f 3 h w"]:
     is encoded holds a single one: it is not for the context. A video too short for that gives the context alone.
     """
     geometry = spec.geometry
+    context = (geometry.latents(geometry.context) - 1) * geometry.stride + 1
     if spec.carry.continuous:
         with suppress(MediaError):
-            return read_video(video, fps=geometry.fps, last_frames=geometry.context + geometry.stride).frames
-    return read_video(video, fps=geometry.fps, last_frames=geometry.context).frames
+            return read_video(video, fps=geometry.fps, last_frames=context + geometry.stride).frames
+    return read_video(video, fps=geometry.fps, last_frames=context).frames

@@ -1,7 +1,7 @@
 """Portrait, speech and prompt to a video of any length. Written once: what a paper adds is in its ``ModelSpec``."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -23,12 +23,13 @@ __all__ = ["AvatarPipeline", "FinishedClip", "GenerateRequest", "Scales"]
 
 @dataclass(frozen=True, slots=True)
 class FinishedClip:
-    """The video frames that a clip adds, all its latents, and what the next clip needs of it."""
+    """The video frames that a clip adds, all its latents, what the next clip needs, and what that has to tell."""
 
     plan: ClipPlan
     frames: UInt8[Tensor, "f 3 h w"]
     clip: LatentClip
     handover: Handover
+    shares: Mapping[str, float]
 
 
 class AvatarPipeline:
@@ -141,14 +142,15 @@ class AvatarPipeline:
     @torch.no_grad()
     def _finish(self, spec: ModelSpec, plan: ClipPlan, clip: LatentClip, before: Handover | None) -> FinishedClip:
         """Decode, and hand over. Where latents go on as they are, so does the decoder: nothing is decoded twice."""
-        autoencoder = self.networks.autoencoder
-        goes_on = before is not None and plan.context > 0 and spec.carry.continuous
-        decoder = autoencoder.stream(before.decoder if before is not None and goes_on else None)
+        goes_on = before is not None and bool(before.decoder)
+        decoder = self.networks.decoder(spec.decoder).stream(before.decoder if before is not None else None)
         pixels = decoder.push(clip.latents[:, :, clip.layout.clean if goes_on else clip.layout.references :])
         frames = to_pixels(pixels[0].transpose(0, 1)).cpu()[plan.context - plan.frames :]
-        context = spec.carry(clip, frames, spec.geometry.latents(spec.geometry.context), autoencoder)
+        carried = spec.carry(clip, frames, spec.geometry.latents(spec.geometry.context), self.networks)
         reference = clip.latents[:, :, :1] if before is None else before.reference
-        return FinishedClip(plan, frames[: len(plan.emits)], clip, Handover(reference, context, decoder.state()))
+        memory = decoder.state() if spec.carry.continuous else {}
+        handover = Handover(reference, carried.context, memory)
+        return FinishedClip(plan, frames[: len(plan.emits)], clip, handover, carried.shares)
 
 
 def clip_noise(seed: int, index: int, shape: tuple[int, ...], step: int = 0) -> Float[Tensor, "b c t h w"]:

@@ -1,15 +1,14 @@
 """What can be asked for, and what that makes of a model."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
 
 from enliven.errors import RequestError
-from enliven.media.buckets import choose_bucket
 from enliven.systems.spec import ModelSpec, adjusted
 
-PIXELS = 16
 LONGEST_SECONDS = 24 * 3600.0
 
 
@@ -22,17 +21,33 @@ class Scales:
 
 
 @dataclass(frozen=True, slots=True)
+class Scene:
+    """What is seen from ``start`` on, in seconds."""
+
+    start: float
+    prompt: str
+
+    def __post_init__(self) -> None:
+        if not self.start >= 0:
+            raise RequestError(f"a scene starts at {self.start:g} seconds", hint="a video starts at 0")
+        if not self.prompt.strip():
+            raise RequestError(f"the scene at {self.start:g} seconds has no prompt", hint="say what is seen in it")
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """One video. What is None, the model decides.
 
-    ``portrait`` is frame 0 of the video; ``video`` is gone on from instead. The video lasts ``seconds``, or as long as
-    the ``audio``; without audio it is silent. ``reference_index`` (in latent frames) and ``skip_radius`` place the
-    reference.
+    It shows who is in the ``portrait``, or goes on from a ``video``. It lasts ``seconds``, or as long as the ``audio``;
+    without audio it is silent. The scenes of the ``timeline`` take the place of the ``prompt``, each from its start to
+    the next. ``reference_index`` (in latent frames) and ``skip_radius`` place the reference; ``repair_percentile`` is
+    the share of real latents that a repair would leave alone; ``decoder`` is one that the model has.
     """
 
     audio: tuple[Path, ...] = ()
     prompt: str = ""
     negative_prompt: str | None = None
+    timeline: tuple[Scene, ...] = ()
     portrait: Path | None = None
     video: Path | None = None
     seconds: float | None = None
@@ -42,6 +57,8 @@ class GenerateRequest:
     guidance: Scales = Scales()
     reference_index: float | None = None
     skip_radius: int | None = None
+    repair_percentile: float | None = None
+    decoder: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,6 +72,22 @@ class GenerateRequest:
             raise RequestError(
                 f"height {self.height} and width {self.width}: one of them is missing", hint="give both or none"
             )
+        for before, after in pairwise(self.timeline):
+            if after.start <= before.start:
+                raise RequestError(
+                    f"the scene at {after.start:g} seconds does not come after that at {before.start:g} seconds",
+                    hint="put the scenes in the order of their time",
+                )
+        if self.seconds is not None:
+            self.check_timeline(self.seconds)
+
+    def check_timeline(self, seconds: float) -> None:
+        """Raise RequestError for a scene that starts when a video of that length is over."""
+        if self.timeline and self.timeline[-1].start >= seconds:
+            raise RequestError(
+                f"a scene starts at {self.timeline[-1].start:g} seconds, but the video ends at {seconds:g}",
+                hint="start it earlier, or make the video longer",
+            )
 
     def apply(self, spec: ModelSpec) -> ModelSpec:
         """The model with its strategies as asked for.
@@ -64,8 +97,10 @@ class GenerateRequest:
         wanted = replace(
             spec,
             arrange=adjusted(spec.arrange, {"position": self.reference_index, "radius": self.skip_radius}),
+            carry=adjusted(spec.carry, {"percentile": self.repair_percentile}),
             guidance=adjusted(spec.guidance, {"text": self.guidance.text, "audio": self.guidance.audio}),
             steps=spec.steps if self.steps is None else self.steps,
+            decoder=spec.decoder if self.decoder is None else self.decoder,
             negative_prompt=spec.negative_prompt if self.negative_prompt is None else self.negative_prompt,
         )
         for schedule in (wanted.schedule, wanted.continuation_schedule or wanted.schedule):
@@ -75,11 +110,9 @@ class GenerateRequest:
     def size(self, spec: ModelSpec, picture: Image.Image | None) -> tuple[int, int]:
         """Height and width of a video that starts from ``picture``; RequestError for sides of unfilled patches."""
         if self.height is None or self.width is None:
-            if spec.resolution and picture:
-                return choose_bucket(picture.height, picture.width, spec.resolution)
-            return spec.size
+            return spec.choose_size(picture.height, picture.width) if spec.choose_size and picture else spec.size
         for name, side in (("height", self.height), ("width", self.width)):
-            if side < PIXELS or side % PIXELS:
-                near = max(1, round(side / PIXELS)) * PIXELS
-                raise RequestError(f"{name} {side} is no multiple of {PIXELS}", hint=f"use {near}")
+            if side < spec.side_step or side % spec.side_step:
+                near = max(1, round(side / spec.side_step)) * spec.side_step
+                raise RequestError(f"{name} {side} is no multiple of {spec.side_step}", hint=f"use {near}")
         return self.height, self.width

@@ -3,8 +3,8 @@
     run.json                    the request, what the model made of it, versions, hashes of the inputs
     clip_00000.mp4 ...          the frames of finished clips
     handover_00000.safetensors  what the last finished clip hands to the next; a clip counts once this is there
-    progress.jsonl              when which step was done
-    result.json                 where the video is, at the end
+    progress.jsonl              when which step was done, and what a clip had to tell
+    result.json                 where the video is, at the end, and what was worth telling of each clip
 
 Files appear whole or not at all. A run that was stopped at any moment goes on to the same bytes.
 """
@@ -17,7 +17,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,15 @@ class Record:
     weights: str
     versions: Mapping[str, str]
     resolved: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What ``result.json`` holds; ``shares`` has a number in 0..1 for each clip, see ``Carried``."""
+
+    output: Path
+    seconds: float
+    shares: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def start(
@@ -129,21 +138,37 @@ def read_record(folder: Path) -> Record:
         ) from error
 
 
+def read_result(folder: Path) -> Result:
+    """What came of a run that is done. Raises RequestError where none is."""
+    try:
+        return config.parse(Result, json.loads((folder / RESULT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, ConfigError) as error:
+        raise RequestError(f"no run is done in {folder}: {error}", hint="resume it first") from error
+
+
 def _work(pipeline: AvatarPipeline, record: Record, folder: Path, encoded: Encoded, on_progress: OnProgress) -> Path:
     spec, request = record.request.apply(pipeline.spec), record.request
     after = _last_handover(folder, pipeline.device)
     fps = float(spec.geometry.fps)
-    with _journal(folder / PROGRESS, on_progress) as tell:
+    with _journal(folder / PROGRESS) as keep:
+
+        def tell(progress: Progress) -> None:
+            keep(asdict(progress))
+            on_progress(progress)
+
         if after is None or after[0] + 1 < len(encoded.plans):
             for made in pipeline.clips(spec, encoded, request.seed, after=after, on_progress=tell):
                 encode_segment([made.frames], fps, _segment(folder, made.plan.index))
+                if made.shares:
+                    keep({"clip": made.plan.index, "shares": dict(made.shares)})
                 _save_handover(folder, made.plan.index, made.handover)
         segments = [_segment(folder, plan.index) for plan in encoded.plans]
         tell(Progress("joining clips and sound", 0, 1))
         sound = request.audio[0] if request.audio else None
         join_segments(segments, record.output, fps=fps, sound=sound)
         tell(Progress("joining clips and sound", 1, 1))
-    _write(folder / RESULT, {"output": str(record.output), "seconds": encoded.plans[-1].emits.stop / fps})
+    result = Result(record.output, encoded.plans[-1].emits.stop / fps, _shares(folder / PROGRESS))
+    _write(folder / RESULT, asdict(result))
     for path in [*segments, *folder.glob("handover_*.safetensors")]:
         path.unlink()
     return record.output
@@ -181,6 +206,8 @@ def _resolved(spec: ModelSpec, encoded: Encoded) -> dict[str, Any]:
         "guidance": repr(spec.guidance),
         "arrange": repr(spec.arrange),
         "carry": repr(spec.carry),
+        "solver": repr(spec.solver),
+        "decoder": spec.decoder,
         "schedule": spec.schedule(spec.steps),
         "continuation_schedule": (spec.continuation_schedule or spec.schedule)(spec.steps),
         "negative_prompt": spec.negative_prompt,
@@ -285,16 +312,27 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _journal(path: Path, on_progress: OnProgress) -> Iterator[OnProgress]:
-    """A listener that also keeps a line of everything it hears."""
+def _journal(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Keeps a line of everything it is given, with the time."""
     with path.open("a", encoding="utf-8") as file:
 
-        def tell(progress: Progress) -> None:
+        def keep(values: Mapping[str, Any]) -> None:
             try:
-                file.write(json.dumps({"time": round(time.time(), 3), **asdict(progress)}) + "\n")
+                file.write(json.dumps({"time": round(time.time(), 3), **values}) + "\n")
                 file.flush()
             except OSError as error:
                 raise storage_error(path, error) from error
-            on_progress(progress)
 
-        yield tell
+        yield keep
+
+
+def _shares(journal: Path) -> dict[str, tuple[float, ...]]:
+    """What the journal tells of each clip; of a clip that was made twice, the last that was told."""
+    told: dict[int, Mapping[str, float]] = {}
+    for line in journal.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # a line that a crash cut off
+            values = json.loads(line)
+            if "clip" in values:
+                told[values["clip"]] = values["shares"]
+    names = dict.fromkeys(name for shares in told.values() for name in shares)
+    return {name: tuple(told[clip][name] for clip in sorted(told) if name in told[clip]) for name in names}

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from enliven import config
 from enliven.cli import app
 from enliven.commands.flags import Inputs, Sampling, arguments, values
 from enliven.errors import ConfigError
+from enliven.request import Scene
 
 
 def test_only_what_was_given_is_said() -> None:
@@ -44,3 +46,11 @@ def test_values_become_arguments_that_mean_the_same(given: dict[str, object]) ->
     _, bound, _ = app.parse_args(["generate", *arguments(given)], exit_on_error=False, print_error=False)
     said = values(bound.arguments.get("inputs", Inputs()), bound.arguments.get("sampling", Sampling()))
     assert said == given
+
+
+def test_a_timeline_is_said_as_a_setting() -> None:
+    said = arguments({"timeline": (Scene(0.5, 'a "hat" \\ é'), Scene(2.0, "b")), "decoder": "full"})
+    assert said[0] == "--set"
+    assert said[2:] == ["--decoder", "full"]
+    settings = config.override({}, [said[1]])
+    assert settings == {"scene": [{"from": 0.5, "prompt": 'a "hat" \\ é'}, {"from": 2.0, "prompt": "b"}]}

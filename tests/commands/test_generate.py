@@ -86,6 +86,32 @@ def test_a_run_file_and_flags_together(here: Path, capsys: pytest.CaptureFixture
     assert (here / "here" / "video.mp4").exists()
 
 
+def test_soul_says_how_much_it_repaired_and_how_to_make_the_same_again(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "scenes.toml").write_text(
+        '[[scene]]\nfrom = 0\nprompt = "a man"\n[[scene]]\nfrom = 0.6\nprompt = "\\"a hat\\" = é"\n'
+    )
+    talk = ["generate", "--model", "tiny-soul", "--portrait", "me.png", "--audio", "speech.wav", "--steps", "2"]
+    assert run([*talk, "--timeline", "scenes.toml", "--decoder", "efficient", "-o", "talk.mp4"]) == 0
+    shown = capsys.readouterr().out
+    assert "25 frames of 32x32, 25 a second, 3 clips" in after("length", shown)
+    assert "% of what a clip hands to the next, at most" in after("clipped", shown)
+    first = (here / "talk.mp4").read_bytes()
+    (here / "talk.mp4").unlink()
+    (here / "scenes.toml").unlink()
+    assert run(shlex.split(after("again", shown))[1:]) == 0
+    assert (here / "talk.mp4").read_bytes() == first
+
+
+def test_a_dry_run_shows_which_clip_is_told_what(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene = 'scene=[{from = 0.7, prompt = "a hat"}]'
+    assert run([*TALK, "--prompt", "a man", "--dry-run", "--set", scene]) == 0
+    shown = capsys.readouterr().out
+    assert "frames 0 to 16: a man" in shown
+    assert "frames 17 to 24, after 5 repeated: a hat" in shown
+
+
 def test_a_video_is_gone_on_from(here: Path) -> None:
     assert run([*TALK, "--seconds", "0.6", "-o", "first.mp4"]) == 0
     assert (
@@ -121,6 +147,13 @@ def test_a_dry_run_plans_and_writes_nothing(here: Path, capsys: pytest.CaptureFi
         (["--model", "tiny", "--seconds", "1", "--set", "sed=4"], "did you mean 'seed'"),
         (["--model", "tiny", "--seconds", "1", "-o", "talk.avi"], "talk.mp4"),
         (["missing.toml"], "missing.toml"),
+        (["--model", "tiny", "--seconds", "1", "--timeline", "missing.toml"], "missing.toml"),
+        (["--model", "tiny", "--seconds", "1", "--set", 'scene=[{from=2.0, prompt="a"}]'], "ends at 1"),
+        (["--model", "tiny", "--seconds", "1", "--set", 'scene=[{from=-2.0, prompt="a"}]'], "-2 seconds"),
+        (["--model", "tiny", "--seconds", "1", "--set", 'scene=[{from=0.0, prompt=""}]'], "no prompt"),
+        (["--model", "tiny", "--audio", "speech.wav", "--set", 'scene=[{from=2.0, prompt="a"}]'], "ends at 1"),
+        (["--model", "tiny", "--seconds", "1", "--decoder", "quick"], "no decoder 'quick'"),
+        (["--model", "tiny", "--seconds", "1", "--set", "repair_percentile=95"], "no percentile to set"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

@@ -7,7 +7,7 @@ import pytest
 from enliven import config
 from enliven.commands.request import DEFAULT_MODEL, RunFile, gather
 from enliven.errors import ConfigError, RequestError
-from enliven.request import GenerateRequest, Scales
+from enliven.request import GenerateRequest, Scales, Scene
 
 
 @pytest.fixture
@@ -40,3 +40,42 @@ def test_a_misspelt_setting_is_refused_with_a_guess(run_file: Path) -> None:
 def test_what_a_request_refuses_a_run_file_refuses(run_file: Path) -> None:
     with pytest.raises(RequestError, match="-1 seconds"):
         config.parse(RunFile, gather(run_file, {"seconds": -1.0}))
+
+
+SCENES = '[[scene]]\nfrom = 1\nprompt = "a"\n[[scene]]\nfrom = 2.5\nprompt = "b"\n'
+
+
+def test_scenes_stand_in_a_run_file_or_in_a_file_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "scenes.toml").write_text(SCENES)
+    (tmp_path / "inside.toml").write_text("seconds = 9.0\n" + SCENES.replace("2.5", "4.5"))
+    (tmp_path / "named.toml").write_text('seconds = 9.0\ntimeline = "scenes.toml"\n')
+    expected = (Scene(1.0, "a"), Scene(2.5, "b"))
+    for file, flags in (("named.toml", {}), ("inside.toml", {"timeline": tmp_path / "scenes.toml"})):
+        assert config.parse(RunFile, gather(tmp_path / file, flags)).timeline == expected
+    inside = config.parse(RunFile, gather(tmp_path / "inside.toml", {})).timeline
+    assert inside == (Scene(1.0, "a"), Scene(4.5, "b"))
+
+
+@pytest.mark.parametrize(
+    ("scenes", "message", "hint"),
+    [
+        ("", "no scene in the timeline", "from = 12.5"),
+        ("scene = 3\n", "no scene in the timeline", "from = 12.5"),
+        ("[scene]\nfrom = 1\n", "no scene in the timeline", "from = 12.5"),
+        (SCENES + 'promt = "c"\n', "scene 2 has a 'promt'", "did you mean 'prompt'"),
+        (SCENES + '[[scene]]\nprompt = "c"\n', "scene 3 has no 'from'", "from = 12.5"),
+        ("[[scene]]\nfrom = 1\n", "scene 1 has no 'prompt'", "from = 12.5"),
+        ("steps = 3\n" + SCENES, "holds 'steps'", "run file"),
+    ],
+)
+def test_a_timeline_that_is_none_is_refused(tmp_path: Path, scenes: str, message: str, hint: str) -> None:
+    (tmp_path / "scenes.toml").write_text(scenes)
+    with pytest.raises(ConfigError, match=message) as caught:
+        gather(None, {"timeline": tmp_path / "scenes.toml"})
+    assert hint in str(caught.value.hint)
+
+
+def test_a_scene_whose_start_is_no_number_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "scenes.toml").write_text(SCENES.replace("2.5", '"soon"'))
+    with pytest.raises(ConfigError, match=r"timeline\.1\.start.*'soon'"):
+        config.parse(RunFile, gather(None, {"timeline": tmp_path / "scenes.toml", "seconds": 9.0}))

@@ -140,7 +140,8 @@ def made(
     encoded = GivenRegions(
         plans=plans,
         size=(48, 64),
-        text=Text(case.inputs["prompt_embeds"][:, 0], case.inputs["prompt_mask"].bool()),
+        prompts=("",) * clips,
+        texts={"": Text(case.inputs["prompt_embeds"][:, 0], case.inputs["prompt_mask"].bool())},
         null_text=Text(case.inputs["neg_embeds"][:, 0], case.inputs["neg_mask"].bool()),
         voice=GivenVoice(SpeechFeatures(torch.zeros(1, 1, 16), 16.0), 1, 5, voice),
         opening=opening,

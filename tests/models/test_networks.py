@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from enliven.errors import WeightsError
+from enliven.errors import RequestError, WeightsError
 from enliven.models.longcat import LongCatParams
 from enliven.models.networks import Networks, fingerprint, load_network, load_networks, read_params, save_networks
 from enliven.models.text import TextEncoder, learn_tokenizer
-from tiny import tiny_networks
+from enliven.models.wan import Wan, WanParams
+from tiny import tiny_networks, tiny_soul_networks
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,39 @@ def test_a_model_folder_gives_the_networks_back(tmp_path: Path, networks: Networ
     assert all(torch.equal(state[name], expected[name]) for name in expected)
 
 
+def test_a_model_folder_gives_back_codebook_and_decoders(tmp_path: Path) -> None:
+    networks = tiny_soul_networks()
+    save_networks(networks, tmp_path, torch.float32)
+    loaded = load_networks(tmp_path)
+    assert fingerprint(loaded) == fingerprint(networks)
+    assert isinstance(loaded.backbone, Wan)
+    assert loaded.codebook is not None
+    latents, sound = torch.randn(1, 4, 3, 4, 4), torch.randn(8000)
+    assert torch.equal(loaded.codebook.repair(latents)[0], networks.codebook.repair(latents)[0])
+    for name in ("full", "efficient"):
+        assert torch.equal(loaded.decoder(name).decode(latents), networks.decoder(name).decode(latents))
+    assert not torch.equal(loaded.decoder("full").decode(latents), loaded.decoder("efficient").decode(latents))
+    assert torch.equal(loaded.audio.encode(sound).features, networks.audio.encode(sound).features)
+    with pytest.raises(RequestError, match="no decoder 'best'"):
+        loaded.decoder("best")
+
+
+def test_the_fingerprint_is_also_that_of_codebook_and_decoders() -> None:
+    networks = tiny_soul_networks()
+    whole = fingerprint(networks)
+    assert fingerprint(replace(networks, codebook=None)) != whole
+    assert fingerprint(replace(networks, decoders={})) != whole
+
+
+def test_a_codebook_is_stored_in_full(tmp_path: Path) -> None:
+    networks = tiny_soul_networks()
+    networks.codebook.percentiles.mul_(1.0001)
+    save_networks(networks, tmp_path)
+    loaded = load_networks(tmp_path)
+    assert loaded.codebook is not None
+    assert torch.equal(loaded.codebook.percentiles, networks.codebook.percentiles)
+
+
 def test_weights_may_be_stored_in_half(tmp_path: Path, networks: Networks) -> None:
     save_networks(networks, tmp_path)
     loaded = load_networks(tmp_path)
@@ -43,6 +77,12 @@ def test_published_sizes_are_understood(tmp_path: Path) -> None:
     params = read_params(path)
     assert isinstance(params, LongCatParams)
     assert (params.depth, params.audio and params.audio.audio_block) == (2, 5)
+
+
+def test_published_sizes_of_wan_are_understood(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"_class_name": "WanTransformer3DModel", "num_layers": 2, "patch_size": [1, 2, 2]}))
+    assert read_params(path) == WanParams(num_layers=2)
 
 
 @pytest.mark.parametrize("content", ["{", '{"network": "unknown"}', '{"network": "longcat", "depht": 3}', "[]"])

@@ -1,8 +1,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from enliven.errors import RequestError, WeightsError
+from enliven.models.networks import FULL, build_network
+from enliven.models.wan import WanParams
 from enliven.systems import MODELS, find_model
 from enliven.systems.carry import KeepLatents
 from enliven.systems.longcat import LONGCAT_TOON, ReferenceSkip
@@ -14,13 +17,22 @@ def test_the_parts_of_a_model_fit_together(spec: ModelSpec) -> None:
     backbone, audio = spec.params.backbone, spec.params.backbone.audio
     assert audio is not None
     assert backbone.in_channels == backbone.out_channels == spec.params.autoencoder.channels
-    assert backbone.caption_channels == spec.params.text.config["d_model"]
-    assert audio.audio_channel == spec.params.audio.config["hidden_size"]
-    assert audio.audio_block == spec.params.audio.config["num_hidden_layers"]
+    assert all(other.channels == spec.params.autoencoder.channels for other in spec.params.decoders.values())
+    width = backbone.text_dim if isinstance(backbone, WanParams) else backbone.caption_channels
+    assert width == spec.params.text.config["d_model"]
     assert audio.vae_scale == spec.geometry.stride
     assert spec.params.audio.rate % spec.geometry.fps == 0
-    assert all(side % 16 == 0 for side in spec.size)
+    assert all(side % spec.side_step == 0 for side in spec.size)
     assert spec.schedule(spec.steps)[-1] == 0
+    assert spec.decoder in {FULL, *spec.params.decoders}
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=lambda spec: spec.name)
+def test_ears_and_backbone_fit_together(spec: ModelSpec) -> None:
+    audio = spec.params.backbone.audio
+    with torch.device("meta"):
+        ears = build_network(spec.params.audio)
+    assert (audio.audio_channel, audio.audio_block) == (ears.channels, ears.layers)
 
 
 def test_a_wrong_name_is_answered_by_the_nearest() -> None:

@@ -4,11 +4,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from enliven.errors import ConfigError
+
+if TYPE_CHECKING:
+    from enliven.request import Scene
 
 INPUTS = Group("Inputs", sort_key=1)
 SAMPLING = Group("Sampling", sort_key=2)
@@ -29,6 +32,8 @@ class Inputs:
     """Speech: any sound or video file; repeat for a second speaker."""
     prompt: str | None = None
     """What is seen: who speaks, where, in what light and mood."""
+    timeline: Path | None = None
+    """TOML file of [[scene]] tables, each with from = SECONDS and prompt = "...", that take the prompt's place."""
     negative_prompt: str | None = None
     """What guidance should lead away from."""
     video: Annotated[Path | None, Parameter(name=SPELLED["video"])] = None
@@ -56,6 +61,8 @@ class Sampling:
     """Where on the time line the reference stands, in latent frames."""
     skip_radius: int | None = None
     """How many latent frames around the reference do not see it."""
+    decoder: str | None = None
+    """Which decoder makes the pictures, where a model has several: full, or efficient."""
     seed: int | None = None
     """The same seed and inputs give the same video."""
 
@@ -72,19 +79,25 @@ def values(*groups: Inputs | Sampling) -> dict[str, Any]:
 
 
 def arguments(given: Mapping[str, Any]) -> list[str]:
-    """The command-line arguments that stand for run-file values: the inverse of ``values``."""
+    """The command-line arguments that stand for the values of a request: the inverse of ``values``."""
     left = dict(given)
+    timeline = left.pop("timeline", ())
     guidance = left.pop("guidance", None) or {}
     left |= {flag: guidance[inner] for flag, inner in GUIDANCE.items() if inner in guidance}
     if "width" in left and "height" in left:
         left["size"] = f"{left.pop('width')}x{left.pop('height')}"
     known = {field.name for group in (Inputs, Sampling) for field in fields(group)}
-    spoken: list[str] = []
+    spoken = ["--set", f"scene=[{', '.join(scene_table(scene) for scene in timeline)}]"] if timeline else []
     for name, value in left.items():
         flag = SPELLED.get(name, f"--{name.replace('_', '-')}")
         for each in value if isinstance(value, list | tuple) else [value]:
             spoken += [flag, str(each)] if name in known else ["--set", f"{name}={json.dumps(each)}"]
     return spoken
+
+
+def scene_table(scene: "Scene") -> str:
+    """A scene as an inline table of TOML, whose strings read like those of JSON."""
+    return f"{{from = {scene.start}, prompt = {json.dumps(scene.prompt, ensure_ascii=False)}}}"
 
 
 def pixels(size: str) -> tuple[int, int]:

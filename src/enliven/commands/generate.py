@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -125,9 +126,9 @@ def resumable(folder: Path) -> Iterator[None]:
 def summary(video: Path, folder: Path, seconds: float) -> list[str]:
     """What was made, what it took, and how to make it again."""
     from enliven.commands.progress import clock
-    from enliven.run import read_record
+    from enliven.run import read_record, read_result
 
-    record = read_record(folder)
+    record, shares = read_record(folder), read_result(folder).shares
     made = record.resolved
     length = made["frames"] / made["fps"]
     size = f"{made['width']}x{made['height']}"
@@ -135,6 +136,10 @@ def summary(video: Path, folder: Path, seconds: float) -> list[str]:
         f"video   {video}",
         f"length  {length:.2f} s, {made['frames']} frames of {size}, {made['fps']} a second, {made['clips']} clips",
         f"took    {clock(seconds)}, {seconds / length:.2f} s for a second of video",
+        *(
+            f"{name:7} {mean(values):.1%} of what a clip hands to the next, at most {max(values):.1%}"
+            for name, values in shares.items()
+        ),
         f"model   {record.model}, {made['steps']} steps, seed {record.request.seed}",
         f"again   {command(record, video)}",
         f"run     {folder}: everything that was asked, used and made",

@@ -3,6 +3,7 @@
 import resource
 import time
 from dataclasses import replace
+from textwrap import shorten
 
 import torch
 
@@ -14,6 +15,7 @@ from enliven.systems.spec import ModelSpec
 from enliven.types import ClipPlan
 
 MOST_CLIPS = 12
+MOST_LETTERS = 60  # of a prompt
 
 
 def describe(pipeline: AvatarPipeline, request: GenerateRequest) -> list[str]:
@@ -22,22 +24,24 @@ def describe(pipeline: AvatarPipeline, request: GenerateRequest) -> list[str]:
     encoded = pipeline.encode(request, spec)
     frames, (height, width) = encoded.plans[-1].emits.stop, encoded.size
     fps, plans = spec.geometry.fps, encoded.plans
+    told = encoded.prompts if request.timeline else ("",) * len(plans)
     seconds = estimate(pipeline, spec, encoded, request.seed)
     return [
         f"model   {spec.name}, {spec.steps} steps a clip, {spec.guidance}",
         f"video   {frames / fps:.2f} s, {frames} frames of {width}x{height}, {fps} a second",
         f"clips   {len(plans)}",
-        *(line(plan) for plan in plans[:MOST_CLIPS]),
+        *(line(plan, prompt) for plan, prompt in zip(plans[:MOST_CLIPS], told, strict=False)),
         *([f"  and {len(plans) - MOST_CLIPS} more"] if len(plans) > MOST_CLIPS else []),
         f"time    about {clock(seconds)} on this machine",
         f"memory  about {memory(pipeline):.1f} GiB",
     ]
 
 
-def line(plan: ClipPlan) -> str:
-    """One clip of the plan."""
+def line(plan: ClipPlan, prompt: str = "") -> str:
+    """One clip of the plan, and the beginning of what it is told."""
     repeated = f", after {plan.context} repeated" if plan.context else ""
-    return f"  {plan.index:<4}  frames {plan.emits.start} to {plan.emits.stop - 1}{repeated}"
+    told = f": {shorten(prompt, MOST_LETTERS)}" if prompt else ""
+    return f"  {plan.index:<4}  frames {plan.emits.start} to {plan.emits.stop - 1}{repeated}{told}"
 
 
 def estimate(pipeline: AvatarPipeline, spec: ModelSpec, encoded: Encoded, seed: int) -> float:

@@ -1,12 +1,14 @@
 """The networks of a model: their sizes, how they are built, and their folders on disk.
 
-A model folder holds ``backbone``, ``autoencoder``, ``audio`` and ``text``, each with a ``config.json`` and weights.
+A model folder holds ``backbone``, ``autoencoder``, ``audio`` and ``text``, each with a ``config.json`` and weights. It
+may also hold a ``codebook``, and other autoencoders of the same latents: that in ``autoencoder-efficient`` is the
+decoder called ``efficient``.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,22 @@ from torch import nn
 from transformers import Wav2Vec2Config
 
 from enliven import config
-from enliven.errors import ConfigError, WeightsError
+from enliven.errors import ConfigError, RequestError, WeightsError
 from enliven.media.storage import replacing
-from enliven.models.audio import Wav2VecEncoder
+from enliven.models.audio import AudioEncoder, Wav2VecEncoder
+from enliven.models.codebook import Codebook, load_codebook, save_codebook
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.text import TextEncoder, TextParams, read_tokenizer
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams, VideoAutoencoder
+from enliven.models.wan import Wan, WanParams
 from enliven.models.wan_autoencoder import WanAutoencoder, WanAutoencoderParams
 from enliven.models.weights import load_weights, save_weights
+from enliven.models.whisper import WhisperParams, new_whisper
 
+PARTS = ("backbone", "autoencoder", "audio", "text")
+CODEBOOK = "codebook"
+DECODER = "autoencoder-"  # before the name of a decoder
+FULL = "full"  # the name of the decoder that belongs to the encoder
 TOKENIZER = "tokenizer.json"
 SAMPLED = 64  # values of a tensor that tell it from another
 
@@ -37,75 +46,108 @@ class HearingParams:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
-Params = LongCatParams | ToonAutoencoderParams | WanAutoencoderParams | HearingParams | TextParams
+BackboneParams = LongCatParams | WanParams
+AutoencoderParams = ToonAutoencoderParams | WanAutoencoderParams
+Params = BackboneParams | AutoencoderParams | HearingParams | WhisperParams | TextParams
 
 KINDS: dict[str, type[Params]] = {
     "longcat": LongCatParams,
+    "wan": WanParams,
     "toon-autoencoder": ToonAutoencoderParams,
     "wan-autoencoder": WanAutoencoderParams,
     "wav2vec2": HearingParams,
+    "whisper": WhisperParams,
     "umt5": TextParams,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkParams:
-    """The sizes of all networks of a model."""
+    """The sizes of all networks of a model; ``decoders`` are those of other autoencoders of its latents, by name."""
 
-    backbone: LongCatParams
-    autoencoder: ToonAutoencoderParams | WanAutoencoderParams
-    audio: HearingParams
+    backbone: BackboneParams
+    autoencoder: AutoencoderParams
+    audio: HearingParams | WhisperParams
     text: TextParams
+    decoders: Mapping[str, AutoencoderParams] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """All networks of a model."""
+    """All networks of a model; see ``NetworkParams``."""
 
-    backbone: LongCat
+    backbone: LongCat | Wan
     autoencoder: VideoAutoencoder
-    audio: Wav2VecEncoder
+    audio: AudioEncoder
     text: TextEncoder
+    codebook: Codebook | None = None
+    decoders: Mapping[str, VideoAutoencoder] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Every network that there is, by the name of its folder."""
+        parts = {name: getattr(self, name) for name in PARTS}
+        parts |= {} if self.codebook is None else {CODEBOOK: self.codebook}
+        return parts | {DECODER + name: network for name, network in self.decoders.items()}
+
+    def decoder(self, name: str) -> VideoAutoencoder:
+        """The autoencoder that decodes under that name. Raises RequestError for one that is not there."""
+        known = {FULL: self.autoencoder, **self.decoders}
+        if name not in known:
+            raise RequestError(f"this model has no decoder {name!r}", hint=f"choose one of {', '.join(known)}")
+        return known[name]
 
     def to(self, device: torch.device | str) -> "Networks":
         """The same networks, moved to a device."""
-        return Networks(*(getattr(self, part.name).to(device) for part in fields(self)))
+        for network in self.parts.values():
+            network.to(device)
+        return self
 
 
 def build_networks(params: NetworkParams, tokenizer: Tokenizer) -> Networks:
-    """New networks with random weights."""
-    return Networks(*(build_network(getattr(params, part.name), lambda: tokenizer) for part in fields(params)))
+    """New networks with random weights, and no codebook."""
+    parts = {name: build_network(getattr(params, name), lambda: tokenizer) for name in PARTS}
+    return Networks(**parts, decoders={name: build_network(sizes) for name, sizes in params.decoders.items()})
+
+
+BUILDERS: dict[type[Params], Callable[[Any], nn.Module]] = {
+    LongCatParams: LongCat,
+    WanParams: Wan,
+    ToonAutoencoderParams: ToonAutoencoder,
+    WanAutoencoderParams: WanAutoencoder,
+    HearingParams: lambda params: Wav2VecEncoder(Wav2Vec2Config(**params.config), params.rate),
+    WhisperParams: new_whisper,
+}
 
 
 def build_network(params: Params, tokenizer: Callable[[], Tokenizer] | None = None) -> Any:
     """One new network with random weights; ``tokenizer`` gives the words of a text encoder."""
-    match params:
-        case LongCatParams():
-            return LongCat(params)
-        case ToonAutoencoderParams():
-            return ToonAutoencoder(params)
-        case WanAutoencoderParams():
-            return WanAutoencoder(params)
-        case HearingParams():
-            return Wav2VecEncoder(Wav2Vec2Config(**params.config), params.rate)
-        case TextParams():
-            assert tokenizer is not None, "a text encoder needs its tokenizer"
-            return TextEncoder(params, tokenizer())
+    if isinstance(params, TextParams):
+        assert tokenizer is not None, "a text encoder needs its tokenizer"
+        return TextEncoder(params, tokenizer())
+    return BUILDERS[type(params)](params)
 
 
 def save_networks(networks: Networks, folder: Path, dtype: torch.dtype = torch.float16) -> None:
     """Write a model folder. Raises StorageError."""
-    for part in fields(networks):
-        save_network(getattr(networks, part.name), folder / part.name, dtype)
+    for name, network in networks.parts.items():
+        if isinstance(network, Codebook):
+            save_codebook(network, folder / name)
+        else:
+            save_network(network, folder / name, dtype)
 
 
 def load_networks(folder: Path, dtype: torch.dtype = torch.float32) -> Networks:
     """Read a model folder. Raises WeightsError where something is missing or does not fit."""
     if not folder.is_dir():
-        raise WeightsError(
-            f"no model at {folder}", hint="give the folder that holds backbone, autoencoder, audio, text"
-        )
-    return Networks(*(load_network(folder / part.name, dtype) for part in fields(Networks)))
+        raise WeightsError(f"no model at {folder}", hint=f"give the folder that holds {', '.join(PARTS)}")
+    return Networks(
+        **{name: load_network(folder / name, dtype) for name in PARTS},
+        codebook=load_codebook(folder / CODEBOOK) if (folder / CODEBOOK).is_dir() else None,
+        decoders={
+            path.name.removeprefix(DECODER): load_network(path, dtype) for path in sorted(folder.glob(f"{DECODER}*"))
+        },
+    )
 
 
 def save_network(network: nn.Module, folder: Path, dtype: torch.dtype = torch.float16) -> None:
@@ -127,7 +169,7 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def read_params(path: Path) -> Params:
-    """The sizes in a ``config.json``: ours, or as published for a LongCat backbone or Wan autoencoder.
+    """The sizes in a ``config.json``: ours, or as published for a LongCat or Wan backbone or a Wan autoencoder.
 
     Raises WeightsError.
     """
@@ -136,6 +178,8 @@ def read_params(path: Path) -> Params:
         published = values.get("_class_name", "")
         if published.startswith("LongCat"):
             return LongCatParams.from_config(values)
+        if published == "WanTransformer3DModel":
+            return WanParams.from_config(values)
         if published == "AutoencoderKLWan":
             return WanAutoencoderParams(values)
         return config.parse(KINDS[values.pop("network")], values)
@@ -153,12 +197,11 @@ def fingerprint(networks: Networks) -> str:
     Of every tensor, values from all over it are hashed: enough to tell weights apart, quick for large ones too.
     """
     total = hashlib.sha256(networks.text.tokenizer.to_str().encode())
-    for part in fields(networks):
-        network = getattr(networks, part.name)
+    for part, network in networks.parts.items():
         total.update(json.dumps(_sizes(network), sort_keys=True).encode())
         for name, value in network.state_dict().items():
             sample = value.flatten()[:: max(1, value.numel() // SAMPLED)].double().cpu().numpy().tobytes()
-            total.update(f"{part.name}.{name} {tuple(value.shape)}".encode() + sample)
+            total.update(f"{part}.{name} {tuple(value.shape)}".encode() + sample)
     return total.hexdigest()
 
 
@@ -170,7 +213,7 @@ def _sizes(network: nn.Module) -> dict[str, Any]:
     return sizes
 
 
-def _params(network: nn.Module) -> Params:
+def _params(network: nn.Module) -> Any:
     if isinstance(network, Wav2VecEncoder):
         return HearingParams(network.rate, network.network.config.to_diff_dict())
-    return network.params  # type: ignore[return-value]
+    return network.params

@@ -3,9 +3,10 @@
 from enliven.config import closest
 from enliven.errors import RequestError
 from enliven.systems.longcat import LONGCAT, LONGCAT_TOON
+from enliven.systems.soul import SOUL, SOUL_FAST, SOUL_TOON
 from enliven.systems.spec import ModelSpec
 
-MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in (LONGCAT_TOON, LONGCAT)}
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in (LONGCAT_TOON, LONGCAT, SOUL_TOON, SOUL, SOUL_FAST)}
 
 
 def find_model(name: str) -> ModelSpec:

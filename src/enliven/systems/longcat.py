@@ -16,6 +16,7 @@ from enliven.models.text import TextParams
 from enliven.models.vae import ToonAutoencoderParams
 from enliven.models.wan_autoencoder import WanAutoencoderParams
 from enliven.systems.carry import KeepLatents
+from enliven.systems.sizes import TrainedSize
 from enliven.systems.spec import ModelSpec
 from enliven.types import AttentionRule, LatentLayout, Role
 
@@ -119,7 +120,7 @@ LONGCAT = ModelSpec(
     continuation_schedule=DetailSchedule(LinearSchedule(12.0)),
     steps=50,
     size=(480, 832),
-    resolution="480p",
+    choose_size=TrainedSize("480p"),
     negative_prompt=(
         "Close-up, Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, "
         "static, overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, "

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,9 +11,9 @@ from enliven.diffusion.guidance import Guide
 from enliven.diffusion.sample import Schedule
 from enliven.diffusion.solvers import Euler, Solver
 from enliven.errors import RequestError, WeightsError
-from enliven.media.buckets import Resolution
-from enliven.models.networks import NetworkParams
+from enliven.models.networks import FULL, NetworkParams
 from enliven.systems.carry import Carry
+from enliven.systems.sizes import ChooseSize
 
 PACKAGED = Path(__file__).resolve().parents[1] / "weights"
 PLACES = "ENLIVEN_WEIGHTS"
@@ -25,9 +25,9 @@ Strategy = TypeVar("Strategy")
 class ModelSpec:
     """Everything that makes a model what it is, apart from its weights.
 
-    ``size`` is the default height and width; with a ``resolution``, a portrait chooses the trained size nearest to its
-    aspect. Clips that continue another use ``continuation_schedule``, if there is one. A ``negative_prompt`` is what
-    guidance leads away from when the request names nothing.
+    ``size`` is the default height and width; with ``choose_size``, a portrait decides. Either side is a multiple of
+    ``side_step``. Clips that continue another use ``continuation_schedule``, if there is one. A ``negative_prompt`` is
+    what guidance leads away from when the request names nothing. ``decoder`` names one of the ``Networks``.
     """
 
     name: str
@@ -40,8 +40,10 @@ class ModelSpec:
     schedule: Schedule
     steps: int
     size: tuple[int, int]
-    solver: Solver = Euler()
-    resolution: Resolution | None = None
+    solver: Solver = field(default_factory=Euler)
+    decoder: str = FULL
+    choose_size: ChooseSize | None = None
+    side_step: int = 16
     continuation_schedule: Schedule | None = None
     negative_prompt: str = ""
 
