@@ -255,6 +255,38 @@ def test_cells_that_fill_no_patch_are_refused() -> None:
         small_network()(**small_request({}) | {"latents": torch.zeros(2, 4, 9, 5, 6)})
 
 
+def test_padded_text_is_read_as_nothing_but_is_read() -> None:
+    """A prompt of three tokens among five: what stands in the padding does not matter, that it is there does."""
+    network, given = small_network(), small_request({})
+    text = given["cond"].text
+    noisy = replace(text, tokens=torch.where(text.mask[..., None], text.tokens, 9.0))
+    longer = Text(torch.cat([text.tokens, noisy.tokens], 1), torch.cat([text.mask, torch.zeros_like(text.mask)], 1))
+    said, same, other = (
+        network(**given | {"cond": replace(given["cond"], text=told)}) for told in (text, noisy, longer)
+    )
+    assert torch.equal(said, same)
+    assert (said - other).abs().amax((1, 2, 3, 4)).min() > 1e-3
+
+
+def test_a_rounded_network_rounds_its_noise_levels() -> None:
+    """bfloat16 has no number between 996 and 1000, the timestep of pure noise."""
+    given = small_request({})
+    for dtype, alike in ((torch.float32, False), (torch.bfloat16, True)):
+        network = small_network().to(dtype)
+        velocity = []
+        for level in (0.9983, 1.0):
+            given["sigma"][:, 3:] = level
+            velocity.append(network(**given))
+        assert torch.equal(*velocity) == alike
+
+
+def test_switches_of_the_published_code_are_passed_over() -> None:
+    switches = {"cp_split_hw": None, "enable_flashattn2": False, "enable_bsa": False, "bsa_params": None}
+    stamps = {"_diffusers_version": "0.35.1", "model_max_length": 512, "architectures": ["LongCat"]}
+    config = {"_class_name": "LongCatVideoAvatarTransformer3DModel", "depth": 2, "audio_block": 5}
+    assert LongCatParams.from_config(config | switches | stamps) == LongCatParams.from_config(config)
+
+
 def halves(batch: int = 2) -> Tensor:
     """Left, right, and the lowest row as background."""
     regions = torch.zeros(batch, 3, 8, 12, dtype=torch.bool)
@@ -284,7 +316,9 @@ def test_several_voices_need_regions_and_a_first_frame() -> None:
 def test_regions_say_nothing_to_one_voice() -> None:
     given = small_request({})
     shown = replace(given["cond"], regions=halves())
-    assert torch.equal(small_network()(**given | {"cond": shown}), small_network()(**given))
+    for cached in (False, True):
+        heard, alone = ({"cache": ClipCache() if cached else None} | told for told in (given | {"cond": shown}, given))
+        assert torch.equal(small_network()(**heard), small_network()(**alone))
 
 
 def test_speakers_of_a_batch_do_not_meet_and_the_cache_holds() -> None:

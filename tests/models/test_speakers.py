@@ -115,6 +115,13 @@ def test_no_background_is_no_failure() -> None:
     assert_close(LabelSpeakers()(q, keys, speakers)[0, 0], torch.tensor([4.0, 24.0, 4.0, 24.0]), atol=1e-3, rtol=0)
 
 
+def test_the_last_of_an_odd_number_of_heads_is_not_asked_but_a_single_one_is() -> None:
+    q, keys, masks = torch.randn(1, 2, 4, 3, 8), torch.randn(1, 4, 3, 8), torch.eye(4)[None]
+    seen = reference_map(q, keys, masks)
+    assert_close(reference_map(q[:, :, :, :2], keys[:, :, :2], masks), seen)
+    assert_close(reference_map(q[:, :, :, :1], keys[:, :, :1], masks).sum(1), torch.ones(1, 2, 4))
+
+
 def test_more_regions_than_channels_are_refused() -> None:
     q, keys = looking([0, 1, 2, 3])
     with pytest.raises(RequestError, match="9 regions of the picture, but a head has 8 channels"):

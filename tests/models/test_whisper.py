@@ -96,6 +96,15 @@ def test_five_features_come_at_the_rate_of_the_video() -> None:
         assert heard.rate == rate
 
 
+@pytest.mark.parametrize("rate", [16.0, 25.0, 30.0])
+def test_five_features_reach_the_end_of_the_sound_at_any_rate(rate: float) -> None:
+    """At 50 a second, features are hidden states; at any other rate the last is that of the last of them."""
+    all_states, video = (new_whisper(WhisperParams(of, SMALL, "five")).eval() for of in (50.0, rate))
+    video.load_state_dict(all_states.state_dict())
+    ends, heard = (encoder.encode(speech(4)).features[[0, -1]] for encoder in (all_states, video))
+    torch.testing.assert_close(heard, ends, atol=1e-4, rtol=0)
+
+
 def test_five_features_of_a_window_are_the_same_with_gradients() -> None:
     encoder = new_whisper(WhisperParams(25.0, SMALL, "five")).eval()
     sound = encoder.prepare(speech(1.7))

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from enliven.systems.longcat import ReferenceSkip
+from enliven.systems.longcat import LONGCAT, ReferenceSkip
 from enliven.types import LatentLayout, Role
 
 
@@ -33,6 +33,10 @@ def skipping(layout: LatentLayout) -> list[int]:
 def test_who_skips_the_reference(position: float, radius: int, expected: list[int]) -> None:
     layout = ReferenceSkip(position, radius)(frames=24, context=4, reference=True)
     assert skipping(layout) == expected
+
+
+def test_the_model_skips_one_frame_on_either_side_as_the_paper_says() -> None:
+    assert skipping(LONGCAT.arrange(frames=24, context=4, reference=True)) == [9, 10, 11]
 
 
 def test_reference_has_its_own_place_in_time() -> None:
