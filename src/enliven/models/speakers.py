@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from enliven.errors import RequestError
+from enliven.media.regions import token_masks
 from enliven.runtime.attention import load_kernel
 
 
@@ -83,7 +84,7 @@ def place_speakers(
 
     A token belongs to the regions of its nearest pixel. Raises RequestError where a speaker is left without a token.
     """
-    masks = F.interpolate(regions.float(), size=grid, mode="nearest").flatten(2)
+    masks = token_masks(regions.float(), grid).flatten(2).float()
     for index, (low, high) in enumerate(bands.regions):
         if high > low and not masks[:, index].any(-1).all():
             raise RequestError(
