@@ -17,6 +17,7 @@ from enliven.errors import ConfigError, WeightsError
 from enliven.models.audio import SpeechFeatures
 from enliven.models.int8 import Int8Linear, skipped_layers, to_int8
 from enliven.models.longcat import LongCat, LongCatParams
+from enliven.models.networks import Networks, fingerprint
 from enliven.models.published import Published, load_published, open_published, require_fit
 from enliven.models.weights import FLOATS
 from enliven.types import AttentionRule, Conditioning, LatentLayout, Role
@@ -293,3 +294,14 @@ def test_a_tokenizer_that_is_missing_is_named(place: Path) -> None:
     (place / GROUND / "tokenizer" / "tokenizer.json").unlink()
     with pytest.raises(WeightsError, match=r"there is no .*tokenizer\.json"):
         fit_all(open_published(place / NEW))
+
+
+@pytest.mark.parametrize(("name", "variant"), [(OLD, "single"), (NEW, "int8")])
+def test_they_are_the_networks_of_a_pipeline_and_have_a_fingerprint(
+    written: tuple[Path, Miniature], name: str, variant: str
+) -> None:
+    networks = Networks(**load_published(written[0] / name, variant))
+    own = fingerprint(networks)
+    assert fingerprint(Networks(**load_published(written[0] / name, variant))) == own
+    networks.backbone.get_parameter("final_layer.linear.bias").add_(1)
+    assert fingerprint(networks) != own
