@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -11,20 +11,26 @@ import pytest
 from enliven import config
 from enliven.data.clips import load_clip
 from enliven.errors import RequestError
-from enliven.models.networks import save_network
-from enliven.systems import MODELS
+from enliven.models.networks import load_networks, save_network
+from enliven.pipeline import AvatarPipeline
+from enliven.request import GenerateRequest
+from enliven.systems import MODELS, find_model
 from enliven.toonworld.voice import SHIPPED
-from enliven.train.toon import STAGES, ToonRecipe, train_toon
+from enliven.train.toon import STAGES, Budget, ToonRecipe, train_toon
 from enliven.types import Progress
 from tiny import tiny_networks
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "toon.toml"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> ToonRecipe:
-    """The shipped recipe, two clips long, with shipped sentences in place of new ones."""
-    shipped = config.parse(ToonRecipe, config.read(EXAMPLE))
+    return short("toon.toml", tmp_path)
+
+
+def short(example: str, tmp_path: Path) -> ToonRecipe:
+    """A shipped recipe, two clips long, with shipped sentences in place of new ones."""
+    shipped = config.parse(ToonRecipe, config.read(EXAMPLES / example))
     (tmp_path / "speech").mkdir()
     for name in ("ciao.flac", "ciao.json"):
         shutil.copy(SHIPPED / name, tmp_path / "speech")
@@ -47,6 +53,22 @@ def test_a_stage_draws_what_is_missing_and_tells_its_name(recipe: ToonRecipe) ->
     train_toon(recipe, ["drawing"])
     assert paths[1].exists()
     assert paths[0].stat().st_mtime_ns == kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["toon.toml", "soul.toml"])
+def test_every_stage_takes_steps_and_the_model_speaks(example: str, tmp_path: Path) -> None:
+    """Networks of full toon size, one step each."""
+    recipe = replace(short(example, tmp_path), frames=61, warm_start=False)
+    budgets = {f.name: getattr(recipe, f.name) for f in fields(recipe) if isinstance(getattr(recipe, f.name), Budget)}
+    hurried = {name: replace(each, minutes=each.minutes and 1e-6, batch=1) for name, each in budgets.items()}
+    recipe = replace(recipe, **hurried, centroids=min(recipe.centroids, 8))
+    train_toon(recipe, [stage for stage in STAGES if stage != "speech"])
+    networks, spec = load_networks(recipe.weights), find_model(recipe.model)
+    assert set(networks.decoders) == set(spec.params.decoders)
+    assert (networks.codebook is not None) == bool(recipe.centroids)
+    video = AvatarPipeline(spec, networks).generate(GenerateRequest(seconds=0.2, steps=1, prompt="A cartoon man."))
+    assert video.frames.shape == (5, 3, *spec.size)
 
 
 def test_an_unknown_stage_is_refused_before_any_other_runs(recipe: ToonRecipe) -> None:

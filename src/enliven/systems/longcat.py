@@ -144,6 +144,7 @@ LONGCAT_TOON = ModelSpec(
             caption_channels=96,
             adaln_tembed_dim=128,
             frequency_embedding_size=128,
+            predicts="clean",
             audio=AudioParams(
                 audio_window=5, audio_block=3, audio_channel=96, intermediate_dim=128, output_dim=96, context_tokens=8
             ),

@@ -98,17 +98,18 @@ SOUL_TOON = ModelSpec(
             ffn_dim=768,
             text_dim=96,
             freq_dim=128,
-            audio=WanAudioParams(audio_block=4, audio_channel=96, intermediate_dim=128),
+            predicts="clean",
+            audio=WanAudioParams(audio_block=4, audio_channel=96, intermediate_dim=128, gate_init=1.0),
         ),
         autoencoder=TOON_16,
         audio=WhisperParams(
             config={
                 "d_model": 96,
                 "encoder_layers": 3,
-                "encoder_attention_heads": 3,
+                "encoder_attention_heads": 4,
                 "encoder_ffn_dim": 384,
-                "num_mel_bins": 40,
-                "max_source_positions": 200,
+                "num_mel_bins": 80,
+                "max_source_positions": 250,
             }
         ),
         text=LONGCAT_TOON.params.text,

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from enliven.models.text import TextEncoder, TextParams, clean, learn_tokenizer
 from enliven.toonworld.character import Character, caption, sample_character
 from enliven.toonworld.palette import Colour
+from enliven.toonworld.sights import sample_sight, sight_caption
 
 NAMED = ("person", "hair", "shirt", "scene", "hat", "glasses", "facial_hair")
 COLOURED = ("hair_colour", "cloth", "accent", "wall", "decor")
@@ -47,8 +49,10 @@ class ReadingObjective:
 
 
 def new_text_encoder(params: TextParams, captions: int = 4000) -> TextEncoder:
-    """An untrained encoder whose tokenizer has learnt the words of captions."""
-    return TextEncoder(params, learn_tokenizer(caption(sample_character(seed)) for seed in range(captions)))
+    """An untrained encoder whose tokenizer knows the words of captions, a fifth of them of clips without people."""
+    people = (caption(sample_character(seed)) for seed in range(captions))
+    sights = (sight_caption(sample_sight(seed)) for seed in range(captions // 4))
+    return TextEncoder(params, learn_tokenizer(chain(people, sights)))
 
 
 def caption_batches(encoder: TextEncoder, batch: int) -> Iterator[Mapping[str, Any]]:

@@ -17,7 +17,9 @@ from enliven.data.clips import StoredFrames, shrunk
 from enliven.data.encoded import encode_clip, save_encoded
 from enliven.data.world import World, render_clips
 from enliven.errors import RequestError
+from enliven.judges.quality import QualityJudge
 from enliven.models.audio import AudioEncoder
+from enliven.models.codebook import save_codebook
 from enliven.models.mouth import MouthFromSpeech
 from enliven.models.networks import build_network, load_network, save_network
 from enliven.models.text import TextEncoder
@@ -27,9 +29,12 @@ from enliven.systems.spec import ModelSpec
 from enliven.toonworld import espeak
 from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batches
 from enliven.train.batches import ClipBatches, Listening
+from enliven.train.codebook import CodebookRecipe, fit_codebook
 from enliven.train.cuts import Cutting, PivotCuts, StitchedCuts
+from enliven.train.evae import EfficientDecoderObjective
 from enliven.train.flow import FlowObjective
 from enliven.train.hearing import keep_fixed, new_ears, train_hearing
+from enliven.train.narrowing import begin_narrow
 from enliven.train.polishing import PolishingObjective, guessed_crops, save_guesses
 from enliven.train.reading import ReadingObjective, caption_batches, new_text_encoder
 from enliven.train.trainer import TrainConfig, Trainer
@@ -39,6 +44,7 @@ log = logging.getLogger(__name__)
 
 DECODER_MATRICES = r"(conv[12]|past)\.weight"
 GUESSES = 150  # batches of clips
+CELLS = 8  # latent cells along the side of a crop that decoders learn from
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class ToonRecipe:
     ``folder`` holds data and checkpoints, ``weights`` receives the trained networks. The backbone learns from
     ``clips`` of ``frames`` video frames, a share of ``sights`` among them without people; the autoencoder from the
     first ``drawn`` of them, and at last from what the backbone makes of those (``polishing``). ``half`` is the
-    backbone's training at half the size, before that at full size.
+    backbone's training at half the size, before that at full size; a codebook of so many ``centroids`` is fitted.
     ``warm_start`` begins with the weights already there instead of from chance.
     """
 
@@ -70,12 +76,14 @@ class ToonRecipe:
     drawn: int = 400
     frames: int = 61
     sights: float = 0.0
+    centroids: int = 0
     device: str = "cpu"
     threads: int = 1
     warm_start: bool = False
     hearing: Budget = field(default_factory=lambda: Budget(15, 1.5e-3))
     reading: Budget = field(default_factory=lambda: Budget(3, 2e-3, batch=40, muon_gain=8.0))
     autoencoder: Budget = field(default_factory=lambda: Budget(40, 1e-3, batch=8, muon_gain=12.0))
+    efficient: Budget = field(default_factory=lambda: Budget(0, 1e-3, batch=8, muon_gain=12.0))
     half: Budget = field(default_factory=lambda: Budget(0, 1e-3, batch=8))
     backbone: Budget = field(default_factory=lambda: Budget(85, 1e-3, batch=8))
     polishing: Budget = field(default_factory=lambda: Budget(0, 5e-4, batch=8, muon_gain=12.0))
@@ -158,11 +166,39 @@ def _autoencoder(recipe: ToonRecipe, on_progress: OnProgress) -> None:
         network = ToonAutoencoder(params)
         begin_linear(network, videos[:300])
     config = replace(_config(recipe, recipe.autoencoder, "autoencoder"), muon=DECODER_MATRICES, decay=0.5)
-    batches = crop_batches(videos, batch=recipe.autoencoder.batch, frames=9, side=64)
+    batches = crop_batches(videos, batch=recipe.autoencoder.batch, frames=9, side=CELLS * network.spatial_factor)
     trainer = Trainer(config, DecoderObjective(network), batches)
     trainer.fit(on_progress)
     network.load_state_dict(trainer.averaged("autoencoder"))
     save_network(network, folder, torch.float32)
+
+
+def _efficient(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    """The eVAE: the narrow decoder learns from video and from the wide one, beginning as its most useful channels."""
+    decoders = find_model(recipe.model).params.decoders
+    if not recipe.efficient.minutes or "efficient" not in decoders:
+        return
+    videos = StoredFrames(sorted((recipe.folder / "clips").glob("*.safetensors")))
+    teacher: ToonAutoencoder = load_network(recipe.weights / "autoencoder")
+    torch.manual_seed(0)
+    batches = crop_batches(videos, batch=recipe.efficient.batch, frames=9, side=CELLS * teacher.spatial_factor)
+    student: ToonAutoencoder = build_network(decoders["efficient"])
+    begin_narrow(student, teacher, teacher.encode(next(batches)["video"].float() / 127.5 - 1))
+    objective = EfficientDecoderObjective(student, teacher, eyes=QualityJudge().network.trunk)
+    config = replace(_config(recipe, recipe.efficient, "efficient"), muon=DECODER_MATRICES, decay=0.5)
+    trainer = Trainer(config, objective, batches)
+    trainer.fit(on_progress)
+    student.load_state_dict(trainer.averaged("autoencoder"))
+    save_network(student, recipe.weights / "autoencoder-efficient", torch.float32)
+
+
+def _codebook(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    """What latents look like, for models that repair what a clip hands to the next."""
+    if recipe.centroids:
+        wanted = CodebookRecipe(size=recipe.centroids, per_centroid=True)
+        save_codebook(
+            fit_codebook(recipe.folder / "encoded", wanted, on_progress=on_progress), recipe.weights / "codebook"
+        )
 
 
 def _encoding(recipe: ToonRecipe, on_progress: OnProgress) -> None:
@@ -269,7 +305,9 @@ STAGES: Mapping[str, Callable[[ToonRecipe, OnProgress], None]] = {
     "reading": _reading,
     "drawing": _drawing,
     "autoencoder": _autoencoder,
+    "efficient": _efficient,
     "encoding": _encoding,
+    "codebook": _codebook,
     "half": _half,
     "backbone": _backbone,
     "polishing": _polishing,
