@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from enliven.errors import RequestError
-from enliven.toonworld.character import FacialHair, Glasses, Hat, sample_character
-from enliven.toonworld.draw import draw, draw_pair, portrait
+from enliven.toonworld.character import FacialHair, Glasses, Hair, Hat, sample_character
+from enliven.toonworld.draw import draw, draw_group, head_boxes, portrait
 from enliven.toonworld.motion import calm_motion
 from enliven.toonworld.state import FaceState
 
@@ -33,17 +33,39 @@ def test_frames_do_not_depend_on_their_neighbours() -> None:
     assert torch.allclose(draw(BARE, state)[30:32], draw(BARE, state[30:32]), atol=1e-5)
 
 
-def test_a_pair_is_two_people_side_by_side() -> None:
-    left, right = sample_character(2), sample_character(5)
+@pytest.mark.parametrize(("seeds", "width"), [((2, 5), 224), ((2, 5, 11), 320), ((2, 5, 11), 256)])
+def test_only_the_one_who_talks_moves(seeds: tuple[int, ...], width: int) -> None:
+    people = [sample_character(seed) for seed in seeds]
     neutral = FaceState.neutral(2)
     talking = replace(neutral, mouth_open=torch.ones(2))
-    quiet = draw_pair((left, neutral), (right, neutral))
-    assert quiet.shape == (2, 3, 128, 224)
-    change = (draw_pair((left, talking), (right, neutral)) - quiet).abs().amax(dim=(0, 1, 2)) > 0.05
-    assert change[:112].any()
-    assert not change[112:].any()
+    quiet = draw_group([(person, neutral) for person in people], (128, width))
+    assert quiet.shape == (2, 3, 128, width)
+    heads = head_boxes([(person, neutral) for person in people], (128, width))
+    for speaker in range(len(people)):
+        states = [talking if index == speaker else neutral for index in range(len(people))]
+        spoken = draw_group(list(zip(people, states, strict=True)), (128, width))
+        rows, columns = ((spoken - quiet).abs().amax(dim=(0, 1)) > 0.05).nonzero().unbind(1)
+        top, left, bottom, right = heads[speaker]
+        assert left <= columns.min() <= columns.max() < right
+        assert top <= rows.min() <= rows.max() < bottom + 8
 
 
-def test_a_pair_of_different_lengths_is_refused() -> None:
-    with pytest.raises(RequestError, match="3 frames, the right one for 2"):
-        draw_pair((BARE, FaceState.neutral(3)), (BARE, FaceState.neutral(2)))
+def test_a_head_stays_in_its_box_while_it_moves() -> None:
+    bald = replace(BARE, hair=Hair.SHORT)
+    state = replace(calm_motion(8, 1.0, torch.Generator().manual_seed(3), amplitude=2.0), gesture=torch.zeros(8))
+    people = [(bald, state), (bald, FaceState.neutral(8))]
+    moving, still = head_boxes(people)
+    assert moving[3] - moving[1] > still[3] - still[1]
+    for box in (moving, still):
+        assert box[3] - box[1] >= 2 * 128 * bald.geometry.framing * bald.geometry.head_width - 2
+        assert (box[1] + box[3]) / 2 == pytest.approx(56 if box is moving else 168, abs=4)
+
+
+def test_groups_that_cannot_be_drawn_are_refused() -> None:
+    one = FaceState.neutral(2)
+    with pytest.raises(RequestError, match="move for 3, 2 frames"):
+        draw_group([(BARE, FaceState.neutral(3)), (BARE, one)])
+    with pytest.raises(RequestError, match="move for no frames"):
+        draw_group([])
+    with pytest.raises(RequestError, match="4 people do not fit side by side into 128 x 256"):
+        draw_group([(BARE, one)] * 4, (128, 256))
