@@ -77,6 +77,7 @@ def test_the_disk_gives_back_what_it_took(tmp_path: Path) -> None:
     clip = make_group(11, [vowel(0.4), vowel(0.2), vowel(0.3)], talk=Talk.ALL, frames=6, size=SIZE)
     assert len(set(clip.characters)) == 3
     assert clip.caption.count("A cartoon") == 3
+    assert clip.caption.count("in front of") == 1
     save_group(clip, tmp_path / "clip.safetensors")
     back = load_group(tmp_path / "clip.safetensors")
     assert torch.equal(back.frames, clip.frames)

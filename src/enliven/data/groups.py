@@ -72,7 +72,8 @@ def make_group(
         people.append((sample_character(identity), state))
         voices.append(samples)
     pixels = (draw_group(people, size) * 255).round().clamp(0, 255).to(torch.uint8)
-    words = " ".join(caption(character) for character, _ in people)
+    first, *others = (caption(character) for character, _ in people)
+    words = " ".join([first, *(f"{other.split(', in front of')[0]}." for other in others)])  # one scene for all
     states = tuple(state for _, state in people)
     heads = torch.tensor(head_boxes(people, size))
     return GroupClip(pixels, torch.stack(voices), states, heads, identities, words, talk)
