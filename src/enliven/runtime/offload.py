@@ -1,0 +1,256 @@
+"""Blocks that are on the device only while they run: a network may be larger than the memory it runs in.
+
+    offload_blocks(backbone, "cuda")                                  # weights wait in pinned memory of the CPU
+    offload_blocks(backbone, "cpu", store=FiledBlocks.found(files))   # weights wait in their files
+
+Hooks do all of it, from outside. The numbers a network computes stay the same, to the bit.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from enliven.errors import ConfigError, WeightsError
+
+
+@runtime_checkable
+class BlockStore(Protocol):
+    """Where the weights of blocks wait."""
+
+    def waiting(self, index: int) -> dict[str, Tensor]:
+        """The tensors of one block on the CPU, by their names in it. What is not named stays on the device."""
+        ...
+
+
+class HeldBlocks:
+    """Weights wait in memory, ``pinned`` where a GPU is to fetch them. The blocks share them from then on."""
+
+    def __init__(self, blocks: nn.ModuleList, *, pinned: bool) -> None:
+        self._tensors: list[dict[str, Tensor]] = []
+        for block in blocks:  # one after the other, so that only one is in memory twice
+            held = {name: _held(value, pinned=pinned) for name, value in block.state_dict().items()}
+            _Slots(block, held).fill(held)
+            self._tensors.append(held)
+
+    def waiting(self, index: int) -> dict[str, Tensor]:
+        """See ``BlockStore``."""
+        return self._tensors[index]
+
+
+@dataclass(frozen=True, slots=True)
+class FiledBlocks:
+    """Weights wait in safetensors files, mapped anew each time: memory is taken for what is read, until let go.
+
+    ``places`` says for each block the file of each tensor and its name there.
+    """
+
+    places: tuple[Mapping[str, tuple[Path, str]], ...]
+
+    @classmethod
+    def found(cls, files: Iterable[Path], prefix: str = "blocks.") -> "FiledBlocks":
+        """The blocks in saved or published weights, as ``blocks.7.ffn.w1.weight``. Raises WeightsError."""
+        places: dict[int, dict[str, tuple[Path, str]]] = {}
+        for path in files:
+            for key in _names(path):
+                number, _, name = key.removeprefix(prefix).partition(".")
+                if key.startswith(prefix) and number.isdecimal():
+                    places.setdefault(int(number), {})[name] = (path, key)
+        if sorted(places) != list(range(len(places))) or not places:
+            raise WeightsError(
+                f"the files hold the blocks {sorted(places)} under {prefix!r}; expected all, counted from 0",
+                hint="give all files of one network",
+            )
+        return cls(tuple(places[index] for index in range(len(places))))
+
+    @classmethod
+    def written(cls, blocks: nn.ModuleList, folder: Path) -> "FiledBlocks":
+        """The blocks as they are now, in new files: for weights that were changed after they were read."""
+        folder.mkdir(parents=True, exist_ok=True)
+        places = []
+        for index, block in enumerate(blocks):
+            path = folder / f"block-{index:03}.safetensors"
+            save_file({name: value.cpu().contiguous() for name, value in block.state_dict().items()}, path)
+            places.append({name: (path, name) for name in block.state_dict()})
+        return cls(tuple(places))
+
+    def waiting(self, index: int) -> dict[str, Tensor]:
+        """See ``BlockStore``. Raises WeightsError."""
+        tensors: dict[str, Tensor] = {}
+        for path in dict.fromkeys(path for path, _ in self.places[index].values()):
+            try:
+                with safe_open(path, "pt") as file:
+                    mine = {name: key for name, (place, key) in self.places[index].items() if place == path}
+                    tensors |= {name: file.get_tensor(key) for name, key in mine.items()}
+            except (OSError, SafetensorError) as error:
+                raise _unreadable(path, error) from error
+        return tensors
+
+
+class Offload:
+    """The hooks on the blocks of one network; ``remove`` takes them off, and leaves the weights where they wait."""
+
+    def __init__(self, blocks: nn.ModuleList, device: torch.device, store: BlockStore) -> None:
+        self._store = store
+        self._slots = [_Slots(block, store.waiting(index)) for index, block in enumerate(blocks)]
+        self._carrier: _Carrier | _SideStream
+        self._carrier = (_SideStream if device.type == "cuda" else _Carrier)(store, self._slots, device)
+        self._handles = []
+        for index, block in enumerate(blocks):
+            block.to(device)  # what the store does not have
+            self._rest(index)
+            self._handles += [
+                block.register_forward_pre_hook(lambda *_, index=index: self._bring(index)),
+                block.register_forward_hook(lambda *_, index=index: self._leave(index), always_call=True),
+            ]
+
+    def remove(self) -> None:
+        """Take the hooks off; the network runs again once it has been moved to one device."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _bring(self, index: int) -> None:
+        self._slots[index].fill(self._carrier.bring(index))
+
+    def _leave(self, index: int) -> None:
+        self._rest(index)
+        self._carrier.leave(index)
+
+    def _rest(self, index: int) -> None:
+        self._slots[index].fill(self._store.waiting(index))
+
+
+def offload_blocks(
+    network: nn.Module,
+    device: torch.device | str,
+    *,
+    blocks: nn.ModuleList | None = None,
+    store: BlockStore | None = None,
+) -> Offload:
+    """Let ``network`` run on ``device`` with one block there at a time, two on a GPU; all else moves there for good.
+
+    ``blocks`` are ``network.blocks`` unless others are named. They must run one after the other. Without a ``store``,
+    their weights wait in memory. Do not move the network afterwards. Raises ConfigError for weights that are to be
+    trained, and WeightsError where the store holds those of another network.
+    """
+    device = torch.device(device)
+    blocks = _own_blocks(network) if blocks is None else blocks
+    trained = next((name for name, value in blocks.named_parameters() if value.requires_grad), None)
+    if trained is not None:
+        raise ConfigError(
+            f"blocks.{trained} is to be trained, so it cannot leave the device", hint="call requires_grad_(False) first"
+        )
+    if store is None:
+        store = HeldBlocks(blocks, pinned=device.type == "cuda")
+    offload = Offload(blocks, device, store)
+    inside = set(blocks.modules())
+    for module in network.modules():
+        if module not in inside:
+            module._apply(lambda value: value.to(device), recurse=False)
+    return offload
+
+
+class _Slots:
+    """Where the tensors of one block belong, and of what type they are there."""
+
+    def __init__(self, block: nn.Module, waiting: Mapping[str, Tensor]) -> None:
+        state = block.state_dict()
+        strange = {name for name, value in waiting.items() if name not in state or state[name].shape != value.shape}
+        if strange or not waiting:
+            raise WeightsError(
+                f"the weights of a block do not fit it: {', '.join(sorted(strange)[:4]) or 'there are none'}",
+                hint="give the files that this network was read from",
+            )
+        self.types = {name: state[name].dtype for name in waiting}
+        self._owners = {name: block.get_submodule(name.rpartition(".")[0]) for name in waiting}
+
+    def fill(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, value in tensors.items():
+            owner, leaf = self._owners[name], name.rpartition(".")[2]
+            if leaf in owner._parameters:
+                owner._parameters[leaf] = nn.Parameter(value, requires_grad=False)
+            else:
+                owner._buffers[leaf] = value
+
+
+class _Carrier:
+    """Brings blocks when they are asked for. Where they wait on the device itself, nothing is copied."""
+
+    def __init__(self, store: BlockStore, slots: list[_Slots], device: torch.device) -> None:
+        self.store, self.slots, self.device = store, slots, device
+
+    def bring(self, index: int) -> dict[str, Tensor]:
+        types = self.slots[index].types
+        waiting = self.store.waiting(index)
+        return {name: value.to(self.device, types[name], non_blocking=True) for name, value in waiting.items()}
+
+    def leave(self, index: int) -> None:
+        """Nothing to do."""
+
+
+class _SideStream(_Carrier):
+    """Brings the next block while one computes, in a stream of its own.
+
+    A block is let go only when the GPU is done with it, and the next but one waits for that: however far Python is
+    ahead of the GPU, no more than two blocks are there.
+    """
+
+    def __init__(self, store: BlockStore, slots: list[_Slots], device: torch.device) -> None:
+        super().__init__(store, slots, device)
+        self._stream = torch.cuda.Stream(device)
+        self._coming: dict[int, tuple[dict[str, Tensor], torch.cuda.Event]] = {}
+        self._here: dict[str, Tensor] = {}
+        self._left: tuple[dict[str, Tensor], torch.cuda.Event] | None = None
+
+    def bring(self, index: int) -> dict[str, Tensor]:
+        if index not in self._coming:
+            self._coming.clear()
+            self._start(index)
+        self._here, copied = self._coming.pop(index)
+        torch.cuda.current_stream(self.device).wait_event(copied)
+        return self._here
+
+    def leave(self, index: int) -> None:
+        computed = torch.cuda.current_stream(self.device).record_event()
+        self._let_go()
+        self._left, self._here = (self._here, computed), {}
+        if index + 1 < len(self.slots):
+            self._start(index + 1)
+
+    def _start(self, index: int) -> None:
+        with torch.cuda.stream(self._stream):
+            self._coming[index] = (super().bring(index), self._stream.record_event())
+
+    def _let_go(self) -> None:
+        if self._left is not None:
+            self._left[1].synchronize()
+            self._left = None
+
+
+def _own_blocks(network: nn.Module) -> nn.ModuleList:
+    blocks = getattr(network, "blocks", None)
+    if not isinstance(blocks, nn.ModuleList):
+        raise ConfigError(f"{type(network).__name__} has no blocks", hint="name the list of its repeated units")
+    return blocks
+
+
+def _held(value: Tensor, *, pinned: bool) -> Tensor:
+    value = value.detach().cpu()
+    return value.pin_memory() if pinned else value
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return list(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"cannot read {path}: {error}", hint="it is missing or damaged: fetch it again")
