@@ -6,13 +6,18 @@ import torch
 from enliven.diffusion.clips import ClipGeometry, plan_clips
 from enliven.encode import encode
 from enliven.errors import ConfigError, MediaError, RequestError
+from enliven.media.image import to_image
 from enliven.media.mux import write_video
+from enliven.media.regions import Box
 from enliven.media.video import read_video
+from enliven.media.voices import Turns
 from enliven.models.networks import Networks
 from enliven.request import GenerateRequest, Scene
 from enliven.systems.carry import Carry, KeepLatents, Reencode
+from enliven.toonworld.state import FaceState
 from enliven.types import Video
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec, write_portrait, write_speech
+from toon_people import PEOPLE, drawn
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,7 @@ def test_each_clip_hears_its_own_frames(networks: Networks, speech: Path) -> Non
     assert plan.hears == range(12, 29)
     heard = encoded.voice.heard(plan)
     assert heard.shape == (1, 1, 17, 5, 2, 16)
-    assert torch.equal(heard[0, 0, :, 2], encoded.voice.features.features[12:29])
+    assert torch.equal(heard[0, 0, :, 2], encoded.voice.features[0].features[12:29])
 
 
 def test_what_the_speech_leaves_empty_is_silence(networks: Networks, speech: Path) -> None:
@@ -56,8 +61,8 @@ def test_what_the_speech_leaves_empty_is_silence(networks: Networks, speech: Pat
     silence = encode(GenerateRequest(seconds=4.0), tiny_spec(), networks)
     quiet = silence.voice.heard(silence.plans[-1])
     assert quiet.abs().max() > 0
-    assert not torch.equal(late, encoded.voice.features.features[31].expand_as(late))
-    assert len(encoded.voice.features.features) >= encoded.plans[-1].hears.stop
+    assert not torch.equal(late, encoded.voice.features[0].features[31].expand_as(late))
+    assert len(encoded.voice.features[0].features) >= encoded.plans[-1].hears.stop
 
 
 def test_a_portrait_is_reference_and_first_latent(networks: Networks, tmp_path: Path) -> None:
@@ -133,7 +138,7 @@ def test_the_first_frame_of_a_video_hears_the_first_of_the_speech(soul_networks:
     for portrait, frames in ((True, 16), (False, 17)):
         encoded = encode(GenerateRequest(audio=(speech,)), tiny_soul(), soul_networks)
         plans = plan_clips(33, tiny_soul().geometry, tiny_soul().arrange, portrait=portrait)
-        features = encoded.voice.features.features
+        features = encoded.voice.features[0].features
         heard = encoded.voice.heard(plans[0])
         assert heard.shape == (1, 1, frames, 10, 3, 16)
         assert torch.equal(heard[0, 0, :, 4], features[0 : 2 * frames : 2])
@@ -186,3 +191,49 @@ def test_scenes_that_nobody_would_see_are_refused(networks: Networks, speech: Pa
     assert "0.48 seconds" in str(caught.value.hint)
     with pytest.raises(RequestError, match=r"starts at 5 seconds, but the video ends at 1\.28"):
         encode(GenerateRequest(audio=(speech,), timeline=(Scene(5.0, "a"),)), tiny_spec(), networks)
+
+
+def test_each_person_is_heard_apart_and_has_a_place(networks: Networks, speech: Path, tmp_path: Path) -> None:
+    other = write_speech(tmp_path / "other.wav", 0.6)
+    request = GenerateRequest(
+        audio=(speech, other),
+        portrait=write_portrait(tmp_path / "us.png", (64, 96)),
+        speakers=(Box(0, 0, 64, 48), Box(0, 48, 64, 96)),
+        turns=Turns.IN_TURN,
+    )
+    encoded = encode(request, tiny_spec(), networks)
+    assert encoded.size == (32, 48)
+    assert encoded.plans[-1].emits.stop == 48  # 1.3 s, then 0.6 s
+    plan = encoded.plans[0]
+    heard = encoded.voice.heard(plan)
+    assert heard.shape == (1, 2, 17, 5, 2, 16)
+    alone = encode(GenerateRequest(audio=(speech,), seconds=1.9), tiny_spec(), networks)
+    assert torch.equal(heard[:, :1], alone.voice.heard(plan))
+    assert not torch.equal(heard[:, 1], heard[:, 0])
+    assert heard[:, 1].abs().max() > 0  # silence is encoded, not null audio
+    told = encoded.told(plan, torch.device("cpu"))
+    assert told.regions is not None
+    assert told.regions.shape == (1, 3, 32, 48)
+    assert alone.told(plan, torch.device("cpu")).regions is None
+
+
+def test_speech_is_encoded_once_and_kept(
+    networks: Networks, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENLIVEN_CACHE", str(tmp_path))
+    first = encode(GenerateRequest(audio=(speech,)), tiny_spec(), networks)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+    monkeypatch.setattr(type(networks.audio), "listen", lambda *_: pytest.fail("encoded again"))
+    again = encode(GenerateRequest(audio=(speech,)), tiny_spec(), networks)
+    assert torch.equal(first.voice.heard(first.plans[1]), again.voice.heard(first.plans[1]))
+
+
+def test_a_picture_that_is_no_drawing_is_named(
+    networks: Networks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encode(GenerateRequest(seconds=1.0, portrait=write_portrait(tmp_path / "me.png")), tiny_spec(), networks)
+    assert caplog.messages == ["no drawn face is in the picture: photographs are outside what tiny has learnt"]
+    caplog.clear()
+    to_image(drawn(PEOPLE[0], FaceState.neutral(1))[0]).save(tmp_path / "drawn.png")
+    encode(GenerateRequest(seconds=1.0, portrait=tmp_path / "drawn.png"), tiny_spec(), networks)
+    assert not caplog.messages

@@ -8,6 +8,8 @@ from enliven.diffusion.solvers import Renoise
 from enliven.errors import Cancelled, RequestError, WeightsError
 from enliven.media.image import to_pixels
 from enliven.media.mux import write_video
+from enliven.media.regions import Box
+from enliven.media.voices import Turns
 from enliven.pipeline import AvatarPipeline, GenerateRequest, clip_noise
 from enliven.request import Scales, Scene
 from enliven.systems.carry import KeepLatents, Reencode
@@ -255,3 +257,39 @@ def test_each_scene_is_told_to_its_own_clips(pipeline: AvatarPipeline, speech: P
     assert torch.equal(same[0].frames, other[0].frames)
     assert not torch.equal(same[1].frames, other[1].frames)
     assert not torch.equal(same[2].frames, other[2].frames)
+
+
+def test_two_people_speak_each_with_their_own_voice(pipeline: AvatarPipeline, speech: Path, portrait: Path) -> None:
+    """Exchanged voices make another video, and so do exchanged places."""
+    left, right = Box(0, 0, 40, 24), Box(0, 24, 40, 48)
+    request = GenerateRequest(audio=(speech, None), portrait=portrait, speakers=(left, right), steps=1, seconds=0.6)
+    video = pipeline.generate(request)
+    assert video.frames.shape == (15, 3, 32, 32)
+    for changed in (replace(request, audio=(None, speech)), replace(request, speakers=(right, left))):
+        assert not torch.equal(pipeline.generate(changed).frames, video.frames)
+    both = pipeline.generate(replace(request, audio=(speech, speech), turns=Turns.IN_TURN, seconds=None))
+    assert both.audio is not None
+    assert both.audio.seconds == pytest.approx(2.6, abs=0.001)
+    assert both.frames.shape[0] == 65
+
+
+def test_two_people_go_on_in_a_video(pipeline: AvatarPipeline, speech: Path, tmp_path: Path) -> None:
+    before = tmp_path / "before.mp4"
+    write_video(Video(torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8), 25.0), before)
+    request = GenerateRequest(
+        audio=(None, speech), video=before, speakers=(Box(0, 0, 32, 16), Box(0, 16, 32, 32)), steps=1
+    )
+    assert len(pipeline.generate(request).frames) == 32
+
+
+def test_one_voice_is_heard_by_everybody_wherever_they_are(
+    pipeline: AvatarPipeline, speech: Path, portrait: Path
+) -> None:
+    request = GenerateRequest(audio=(speech,), portrait=portrait, steps=1, seconds=0.4)
+    placed = replace(request, speakers=(Box(0, 0, 9, 9),))
+    assert torch.equal(pipeline.generate(request).frames, pipeline.generate(placed).frames)
+
+
+def test_soul_hears_one_voice(soul: AvatarPipeline, speech: Path, portrait: Path) -> None:
+    with pytest.raises(RequestError, match="tiny-soul hears one"):
+        soul.generate(GenerateRequest(audio=(speech, speech), portrait=portrait))

@@ -5,11 +5,15 @@ from PIL import Image
 
 from enliven.diffusion.guidance import Guidance, ProjectedGuidance
 from enliven.errors import ConfigError, RequestError
+from enliven.media.regions import Box
 from enliven.request import GenerateRequest, Scales, Scene
 from enliven.systems.carry import RepairLatents
 from enliven.systems.longcat import ReferenceSkip
 from enliven.systems.sizes import TrainedSize
 from tiny import tiny_soul, tiny_spec
+
+LEFT, RIGHT = Box(0, 0, 9, 9), Box(0, 9, 9, 18)
+TWO = {"audio": (Path("a"), Path("b")), "portrait": Path("us.png")}
 
 
 @pytest.mark.parametrize(
@@ -19,7 +23,11 @@ from tiny import tiny_soul, tiny_spec
         ({"seconds": 0.0}, "0 seconds"),
         ({"seconds": float("nan")}, "nan seconds"),
         ({"seconds": 1.0, "height": 64}, "width None"),
-        ({"audio": (Path("a"), Path("b"))}, "2 voices"),
+        ({"audio": (Path("a"), Path("b"))}, "2 voices, but no picture"),
+        ({"audio": (None,)}, "1 voices, and all of them are silent"),
+        ({"audio": (Path("a"),), "speakers": (LEFT, RIGHT)}, "2 speakers are placed, but 1 voices"),
+        ({"seconds": 1.0, "speakers": (LEFT,)}, "1 speakers are placed, but 0 voices"),
+        (TWO | {"speakers": (LEFT, Path("mask.png"))}, "some speakers have a box and some a mask"),
         ({"seconds": 9.0, "timeline": (Scene(2.0, "a"), Scene(1.0, "b"))}, "1 seconds does not come after that at 2"),
         ({"seconds": 9.0, "timeline": (Scene(2.0, "a"), Scene(2.0, "b"))}, "2 seconds does not come after that at 2"),
         ({"seconds": 9.0, "timeline": (Scene(9.0, "a"),)}, "starts at 9 seconds, but the video ends at 9"),
@@ -86,3 +94,17 @@ def test_sizes() -> None:
 def test_steps_that_no_schedule_takes_are_refused_before_any_work(steps: int) -> None:
     with pytest.raises(ConfigError, match=f"{steps} (denoising )?steps"):
         GenerateRequest(seconds=1.0, steps=steps).apply(tiny_spec())
+
+
+def test_a_model_that_hears_one_voice_says_so() -> None:
+    with pytest.raises(RequestError, match="2 voices were given; tiny-soul hears one"):
+        GenerateRequest(**TWO).apply(tiny_soul())
+    spec = tiny_spec()
+    assert GenerateRequest(**TWO).apply(spec) == spec
+
+
+@pytest.mark.parametrize(("picture", "size"), [((640, 400), (32, 48)), ((400, 400), (32, 32)), ((200, 400), (32, 32))])
+def test_several_people_are_shown_as_wide_as_their_picture(picture: tuple[int, int], size: tuple[int, int]) -> None:
+    shown = Image.new("RGB", picture)
+    assert GenerateRequest(**TWO).size(tiny_spec(), shown) == size
+    assert GenerateRequest(seconds=1.0).size(tiny_spec(), shown) == (32, 32)

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from enliven.diffusion.guidance import Guidance
 from enliven.diffusion.sample import AnchorSchedule, even_anchors
 from enliven.diffusion.solvers import Renoise, Solver, UniPC
 from enliven.errors import Cancelled, MediaError, RequestError
 from enliven.media.audio import read_audio
+from enliven.media.regions import Box, box_masks
 from enliven.media.video import read_video
+from enliven.media.voices import Turns
 from enliven.pipeline import AvatarPipeline, GenerateRequest
 from enliven.request import Scene
 from enliven.run import read_record, read_result, resume, start
@@ -213,3 +216,28 @@ def test_a_run_that_is_not_done_has_no_result(pipeline: AvatarPipeline, inputs: 
         start(pipeline, asked(inputs), tmp_path / "run", on_progress=stopping(1))
     with pytest.raises(RequestError, match="no run is done in"):
         read_result(tmp_path / "run")
+
+
+@pytest.mark.parametrize("placed", ["boxes", "masks", "nowhere"])
+def test_a_stopped_run_of_two_people_ends_in_the_same_bytes(
+    pipeline: AvatarPipeline, inputs: Path, tmp_path: Path, placed: str
+) -> None:
+    boxes = (Box(0, 0, 40, 24), Box(0, 24, 40, 48))
+    speakers: tuple[Box | Path, ...] = boxes if placed == "boxes" else ()
+    if placed == "masks":
+        speakers = (tmp_path / "one.png", tmp_path / "two.png")
+        for path, mask in zip(speakers, box_masks(boxes, 40, 48), strict=True):
+            Image.fromarray(mask.numpy().astype("uint8") * 255).save(path)
+    two = (inputs / "speech.wav", write_speech(tmp_path / "other.wav", 0.5))
+    size = {"height": 64, "width": 64}
+    request = replace(asked(inputs), audio=two, speakers=speakers, turns=Turns.IN_TURN, seconds=1.0, **size)
+    whole = start(pipeline, request, tmp_path / "whole")
+    with pytest.raises(Cancelled):
+        start(pipeline, request, tmp_path / "stopped", on_progress=stopping(3))
+    record = read_record(tmp_path / "stopped")
+    assert record.request == request
+    assert len(record.resolved["people"]) == 2
+    assert resume(tmp_path / "stopped", load=load(pipeline)).read_bytes() == whole.read_bytes()
+    assert read_audio(whole).seconds == pytest.approx(1.0, abs=0.05)
+    if placed == "masks":
+        assert str(speakers[1]) in record.inputs

@@ -1,28 +1,34 @@
 """From the files of a request to what every clip is told: text, speech, and the frames it starts from."""
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from enliven.diffusion.clips import plan_clips
 from enliven.errors import ConfigError, MediaError, RequestError
-from enliven.media.audio import SPEECH_RATE, audio_stream, mono_16k
+from enliven.media.audio import SPEECH_RATE, audio_stream
 from enliven.media.container import open_media
 from enliven.media.image import fit_frames, fit_to, from_pixels, read_portrait, to_image
 from enliven.media.video import read_first_frame, read_video
 from enliven.models.audio import SpeechFeatures
+from enliven.models.feature_cache import FeatureCache
 from enliven.models.networks import Networks
+from enliven.models.vae import ToonAutoencoder
+from enliven.people import people_regions, place_people, shows_drawing, speech_tracks
 from enliven.request import GenerateRequest
 from enliven.systems.spec import ModelSpec
 from enliven.types import ClipPlan, Conditioning, Text
+
+logger = logging.getLogger(__name__)
 
 AFTERWARDS = 8  # video frames of silence encoded behind the last clip, so that its last windows are whole
 
@@ -41,20 +47,24 @@ class Handover:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Speech features at ``stride`` a video frame."""
+    """Speech features of each person, at ``stride`` a video frame."""
 
-    features: SpeechFeatures
+    features: tuple[SpeechFeatures, ...]
     stride: int
     window: int
 
-    def heard(self, plan: ClipPlan) -> Float[Tensor, "1 1 f w layers c"]:
-        """What a clip hears."""
-        return self.features.windows(plan.hears, self.window, self.stride)[None, None]
+    def heard(self, plan: ClipPlan) -> Float[Tensor, "1 p f w layers c"]:
+        """What a clip hears of each person."""
+        windows = [each.windows(plan.hears, self.window, self.stride) for each in self.features]
+        return torch.stack(windows)[None]
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A request, ready to be sampled: the plan of its clips, the prompt of each, what they hear, where they start."""
+    """A request, ready to be sampled: the plan of its clips, the prompt of each, what they hear, where they start.
+
+    ``regions`` say where each of several people is.
+    """
 
     plans: tuple[ClipPlan, ...]
     size: tuple[int, int]
@@ -63,22 +73,36 @@ class Encoded:
     null_text: Text
     voice: Voice
     opening: Handover | None
+    regions: Bool[Tensor, "1 regions height width"] | None = None
 
     def told(self, plan: ClipPlan, device: torch.device) -> Conditioning:
         """The conditions of one clip, on the device of the backbone."""
         text = self.texts[self.prompts[plan.index]]
-        return Conditioning(text, self.null_text, self.voice.heard(plan).to(device))
+        regions = None if self.regions is None else self.regions.to(device)
+        return Conditioning(text, self.null_text, self.voice.heard(plan).to(device), regions)
 
 
 def check_readable(request: GenerateRequest) -> None:
-    """Open every file of a request, without reading all of it. Raises MediaError for one that cannot be used."""
+    """Open every file of a request, without reading all of it.
+
+    Raises MediaError for one that cannot be used, RequestError for speakers who are not in the picture.
+    """
     for path in request.audio:
-        with open_media(path) as container:
-            audio_stream(container)
-    if request.portrait:
-        read_portrait(request.portrait)
-    if request.video:
+        if path is not None:
+            with open_media(path) as container:
+                audio_stream(container)
+    picture = read_picture(request)
+    if request.portrait and request.video:
         read_first_frame(request.video)
+    if request.speakers and picture is not None:
+        place_people(request, picture)
+
+
+def read_picture(request: GenerateRequest) -> Image.Image | None:
+    """Who is seen: the portrait, or the first frame of the video. Raises MediaError."""
+    if request.portrait:
+        return read_portrait(request.portrait)
+    return to_image(read_first_frame(request.video)) if request.video else None
 
 
 @torch.no_grad()
@@ -86,16 +110,18 @@ def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks) -> Enc
     """Read and encode everything once. Raises RequestError, MediaError, and WeightsError for a missing network."""
     spec.carry.check(networks)
     networks.decoder(spec.decoder)
-    portrait = read_portrait(request.portrait) if request.portrait else None
-    picture = portrait or (to_image(read_first_frame(request.video)) if request.video else None)
+    picture = read_picture(request)
     size = request.size(spec, picture)
-    samples = mono_16k(request.audio[0]) if request.audio else torch.zeros(0)
-    seconds = len(samples) / SPEECH_RATE if request.seconds is None else request.seconds
+    if picture is not None and isinstance(networks.autoencoder, ToonAutoencoder) and not shows_drawing(picture):
+        logger.warning("no drawn face is in the picture: photographs are outside what %s has learnt", spec.name)
+    regions = people_regions(request, picture, size)
+    tracks = speech_tracks(request)
+    seconds = len(tracks[0]) / SPEECH_RATE if request.seconds is None else request.seconds
     plans = plan_clips(
         max(1, round(seconds * spec.geometry.fps)),
         spec.geometry,
         spec.arrange,
-        portrait=portrait is not None,
+        portrait=request.portrait is not None,
         continuing=request.video is not None,
     )
     prompts = _prompts(request, plans, spec)
@@ -105,8 +131,9 @@ def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks) -> Enc
         prompts=prompts,
         texts={prompt: networks.text([prompt]) for prompt in dict.fromkeys(prompts)},
         null_text=networks.text([spec.negative_prompt]),
-        voice=_listen(samples, plans[-1].hears.stop, spec, networks),
+        voice=_listen(tracks, plans[-1].hears.stop, spec, networks),
         opening=_opening(request, picture, size, spec, networks),
+        regions=regions,
     )
 
 
@@ -134,7 +161,7 @@ def _common(one: range, other: range) -> int:
     return min(one.stop, other.stop) - max(one.start, other.start)
 
 
-def _listen(samples: Float[Tensor, "n"], frames: int, spec: ModelSpec, networks: Networks) -> Voice:
+def _listen(tracks: Sequence[Float[Tensor, "n"]], frames: int, spec: ModelSpec, networks: Networks) -> Voice:
     """Features of exactly the frames heard: what the speech leaves empty is silence, which is sound too (3.2)."""
     stride, rest = divmod(networks.audio.rate, spec.geometry.fps)
     hearing = networks.backbone.params.audio
@@ -144,9 +171,10 @@ def _listen(samples: Float[Tensor, "n"], frames: int, spec: ModelSpec, networks:
             hint="use an audio encoder whose rate is a multiple of the frame rate",
         )
     wanted = math.ceil((frames + AFTERWARDS) / spec.geometry.fps * SPEECH_RATE)
-    cut = samples[:wanted]
-    sound = torch.nn.functional.pad(cut, (0, wanted - len(cut)))
-    return Voice(networks.audio.encode(sound), int(stride), hearing.audio_window)
+    sounds = (torch.nn.functional.pad(track[:wanted], (0, wanted - len(track[:wanted]))) for track in tracks)
+    cache = FeatureCache()
+    features = tuple(cache.encode(networks.audio, sound) for sound in sounds)
+    return Voice(features, int(stride), hearing.audio_window)
 
 
 def _opening(

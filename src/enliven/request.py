@@ -7,9 +7,15 @@ from pathlib import Path
 from PIL import Image
 
 from enliven.errors import RequestError
+from enliven.media.regions import Box
+from enliven.media.voices import Turns
+from enliven.models.longcat import LongCatParams
 from enliven.systems.spec import ModelSpec, adjusted
 
 LONGEST_SECONDS = 24 * 3600.0
+
+Place = Box | Path
+"""Where somebody is in the picture: a box, or a mask picture that is white there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +48,14 @@ class GenerateRequest:
     without audio it is silent. The scenes of the ``timeline`` take the place of the ``prompt``, each from its start to
     the next. ``reference_index`` (in latent frames) and ``skip_radius`` place the reference; ``repair_percentile`` is
     the share of real latents that a repair would leave alone; ``decoder`` is one that the model has.
+
+    Several people have one ``audio`` each, None for somebody who only listens, and take ``turns``. ``speakers`` says
+    where each of them is in the portrait, or in the first frame of the video; if empty, they are looked for.
     """
 
-    audio: tuple[Path, ...] = ()
+    audio: tuple[Path | None, ...] = ()
+    speakers: tuple[Place, ...] = ()
+    turns: Turns = Turns.TOGETHER
     prompt: str = ""
     negative_prompt: str | None = None
     timeline: tuple[Scene, ...] = ()
@@ -62,8 +73,7 @@ class GenerateRequest:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.audio) > 1:
-            raise RequestError(f"{len(self.audio)} voices were given; one is heard", hint="give one sound file")
+        self._check_people()
         if self.seconds is None and not self.audio:
             raise RequestError("neither audio nor seconds say how long the video is", hint="give either of them")
         if self.seconds is not None and not 0 < self.seconds <= LONGEST_SECONDS:
@@ -81,6 +91,21 @@ class GenerateRequest:
         if self.seconds is not None:
             self.check_timeline(self.seconds)
 
+    def _check_people(self) -> None:
+        if self.audio and not any(self.audio):
+            raise RequestError(f"{len(self.audio)} voices, and all of them are silent", hint="give one recording")
+        if self.speakers and len(self.speakers) != len(self.audio):
+            raise RequestError(
+                f"{len(self.speakers)} speakers are placed, but {len(self.audio)} voices are given",
+                hint="give one place for each voice, in their order, or none at all",
+            )
+        if len({isinstance(place, Box) for place in self.speakers}) > 1:
+            raise RequestError("some speakers have a box and some a mask", hint="give all boxes, or all masks")
+        if len(self.audio) > 1 and self.portrait is None and self.video is None:
+            raise RequestError(
+                f"{len(self.audio)} voices, but no picture of who speaks", hint="give a portrait of all of them"
+            )
+
     def check_timeline(self, seconds: float) -> None:
         """Raise RequestError for a scene that starts when a video of that length is over."""
         if self.timeline and self.timeline[-1].start >= seconds:
@@ -94,6 +119,11 @@ class GenerateRequest:
 
         Raises RequestError for what it does not have, and ConfigError for a number of steps it cannot take.
         """
+        if len(self.audio) > 1 and not isinstance(spec.params.backbone, LongCatParams):
+            raise RequestError(
+                f"{len(self.audio)} voices were given; {spec.name} hears one",
+                hint="give one sound file, or choose a LongCat model",
+            )
         wanted = replace(
             spec,
             arrange=adjusted(spec.arrange, {"position": self.reference_index, "radius": self.skip_radius}),
@@ -108,9 +138,18 @@ class GenerateRequest:
         return wanted
 
     def size(self, spec: ModelSpec, picture: Image.Image | None) -> tuple[int, int]:
-        """Height and width of a video that starts from ``picture``; RequestError for sides of unfilled patches."""
+        """Height and width of a video that starts from ``picture``; RequestError for sides of unfilled patches.
+
+        Where a model leaves it open, several people are shown as wide as their picture, so that nobody is cut off.
+        """
         if self.height is None or self.width is None:
-            return spec.choose_size(picture.height, picture.width) if spec.choose_size and picture else spec.size
+            if picture is None:
+                return spec.size
+            if spec.choose_size:
+                return spec.choose_size(picture.height, picture.width)
+            height, width = spec.size
+            wide = round(height * picture.width / picture.height / spec.side_step) * spec.side_step
+            return height, (max(width, wide) if len(self.audio) > 1 else width)
         for name, side in (("height", self.height), ("width", self.width)):
             if side < spec.side_step or side % spec.side_step:
                 near = max(1, round(side / spec.side_step)) * spec.side_step

@@ -30,9 +30,11 @@ from enliven import config
 from enliven.encode import Encoded, Handover, check_readable
 from enliven.errors import ConfigError, RequestError
 from enliven.media.mux import join_segments
+from enliven.media.regions import bounding_box
 from enliven.media.storage import check_target, replacing, storage_error
 from enliven.media.video import encode_segment
 from enliven.models.networks import fingerprint
+from enliven.people import soundtrack
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.systems.spec import ModelSpec
@@ -96,7 +98,7 @@ def check(request: GenerateRequest, output: Path | None = None) -> None:
     """
     for path in _inputs(request):
         if output is not None and output.resolve() == path.resolve():
-            raise RequestError(f"the video would replace {path}, from which it is made", hint="choose another output")
+            raise RequestError(f"the output would replace {path}, from which it is made", hint="choose another output")
     check_readable(request)
 
 
@@ -164,8 +166,7 @@ def _work(pipeline: AvatarPipeline, record: Record, folder: Path, encoded: Encod
                 _save_handover(folder, made.plan.index, made.handover)
         segments = [_segment(folder, plan.index) for plan in encoded.plans]
         tell(Progress("joining clips and sound", 0, 1))
-        sound = request.audio[0] if request.audio else None
-        join_segments(segments, record.output, fps=fps, sound=sound)
+        join_segments(segments, record.output, fps=fps, sound=soundtrack(request))
         tell(Progress("joining clips and sound", 1, 1))
     result = Result(record.output, encoded.plans[-1].emits.stop / fps, _shares(folder / PROGRESS))
     _write(folder / RESULT, asdict(result))
@@ -195,7 +196,8 @@ def _record(pipeline: AvatarPipeline, request: GenerateRequest, output: Path, en
 
 def _resolved(spec: ModelSpec, encoded: Encoded) -> dict[str, Any]:
     """What the model makes of a request: everything that decides over the frames and may have a new default later."""
-    return {
+    people = () if encoded.regions is None else encoded.regions[0, :-1]
+    return ({"people": [list(bounding_box(person)) for person in people]} if len(people) else {}) | {
         "frames": encoded.plans[-1].emits.stop,
         "clips": len(encoded.plans),
         "fps": spec.geometry.fps,
@@ -223,13 +225,15 @@ def _check_resolved(record: Record, now: Mapping[str, Any]) -> None:
 
 
 def _inputs(request: GenerateRequest) -> list[Path]:
-    return [path for path in (*request.audio, request.portrait, request.video) if path is not None]
+    paths = (*request.audio, *request.speakers, request.portrait, request.video)
+    return [path for path in paths if isinstance(path, Path)]
 
 
 def _absolute(request: GenerateRequest) -> GenerateRequest:
-    audio = tuple(path.resolve() for path in request.audio)
+    audio = tuple(path and path.resolve() for path in request.audio)
+    speakers = tuple(place.resolve() if isinstance(place, Path) else place for place in request.speakers)
     portrait, video = (path and path.resolve() for path in (request.portrait, request.video))
-    return replace(request, audio=audio, portrait=portrait, video=video)
+    return replace(request, audio=audio, speakers=speakers, portrait=portrait, video=video)
 
 
 def _check_inputs(record: Record) -> None:

@@ -143,7 +143,7 @@ def made(
         prompts=("",) * clips,
         texts={"": Text(case.inputs["prompt_embeds"][:, 0], case.inputs["prompt_mask"].bool())},
         null_text=Text(case.inputs["neg_embeds"][:, 0], case.inputs["neg_mask"].bool()),
-        voice=GivenVoice(SpeechFeatures(torch.zeros(1, 1, 16), 16.0), 1, 5, voice),
+        voice=GivenVoice((SpeechFeatures(torch.zeros(1, 1, 16), 16.0),), 1, 5, voice),
         opening=opening,
         shown=None if regions is None else regions[None] > 0,
     )
