@@ -1,9 +1,11 @@
 """Portrait, speech and prompt to a video of any length. Written once: what a paper adds is in its ``ModelSpec``."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -13,10 +15,9 @@ from enliven.encode import Encoded, Handover, encode
 from enliven.media.audio import read_audio
 from enliven.media.image import to_pixels
 from enliven.models.backbone import ClipCache
-from enliven.models.networks import Networks, load_networks
-from enliven.people import soundtrack
+from enliven.models.networks import Networks
 from enliven.request import GenerateRequest, Scales
-from enliven.systems import find_model
+from enliven.systems.opening import Dtype, choices, open_model
 from enliven.systems.spec import ModelSpec
 from enliven.types import ClipPlan, Conditioning, LatentClip, OnProgress, Progress, Video, ignore_progress
 
@@ -35,26 +36,42 @@ class FinishedClip:
 
 
 class AvatarPipeline:
-    """A model, ready to make videos."""
+    """A model, ready to make videos; ``chosen`` are the arguments of ``load`` that were not left to the model."""
 
-    def __init__(self, spec: ModelSpec, networks: Networks) -> None:
-        self.spec, self.networks = spec, networks
+    def __init__(self, spec: ModelSpec, networks: Networks, chosen: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.spec, self.networks, self.chosen = spec, networks, chosen
         self.device = next(networks.backbone.parameters()).device
 
     @classmethod
-    def load(cls, model: str = "longcat-toon", *, device: str = "auto") -> "AvatarPipeline":
-        """The model called ``model``, on a GPU where there is one. Raises RequestError, WeightsError."""
-        spec = find_model(model)
+    def load(
+        cls,
+        model: str | None = None,
+        *,
+        device: str = "auto",
+        dtype: Dtype = "auto",
+        weights: Path | None = None,
+        loras: Sequence[str] = (),
+        expressiveness: float | None = None,
+    ) -> "AvatarPipeline":
+        """A model by name, or the one that a folder of ``weights`` is for; without either, longcat-toon.
+
+        ``weights`` is a folder as it is published, or one that was saved here; it may hold several models, of which
+        the first is taken. It runs on a GPU where there is one. Backbone and text encoder have ``dtype``, or ``auto``:
+        published ones the type they are published in (bfloat16, int8), others float32. Each of ``loras`` is a file
+        beside the backbone, ``PATH`` or ``PATH:STRENGTH``. ``expressiveness`` is for LongCat-Video-Avatar 1.5: the
+        strength of the LoRA that made it quick, 1 as trained. Raises RequestError, ConfigError, WeightsError.
+        """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(spec, load_networks(spec.weights).to(device))
+        chosen = choices(dtype=dtype, weights=weights, loras=loras, expressiveness=expressiveness)
+        spec, networks = open_model(model, **chosen)
+        return cls(spec, networks.to(device), chosen)
 
     def generate(self, request: GenerateRequest, on_progress: OnProgress = ignore_progress) -> Video:
         """The whole video, with the sound of the request, in memory. Raises RequestError, MediaError."""
         frames = torch.cat([video.frames for video in self.stream(request, on_progress)])
-        sound = soundtrack(request)
-        heard = read_audio(sound) if isinstance(sound, Path) else sound
-        return Video(frames, float(self.spec.geometry.fps), heard)
+        sound = read_audio(request.audio[0]) if request.audio else None
+        return Video(frames, float(self.spec.geometry.fps), sound)
 
     def stream(self, request: GenerateRequest, on_progress: OnProgress = ignore_progress) -> Iterator[Video]:
         """The video clip by clip, without sound, as it is made. Raises RequestError, MediaError."""

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from enliven.errors import RequestError
+from enliven.models.int8 import Int8Linear, to_int8
 from enliven.models.longcat_audio import AudioParams, AudioProj, group_windows
 from golden_files import golden
 
@@ -52,3 +53,10 @@ def test_video_frames_that_fill_no_latent_frame_are_refused() -> None:
 
 def test_a_config_without_audio_sizes_gives_the_first_version() -> None:
     assert AudioParams.from_config({"depth": 48}) == AudioParams(audio_block=12, audio_channel=768)
+
+
+def test_weights_of_8_bits_are_not_multiplied_out_to_learn_their_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = AudioParams(audio_block=1, audio_channel=2, intermediate_dim=4, output_dim=4, context_tokens=1)
+    network = to_int8(AudioProj(params).bfloat16())
+    monkeypatch.setattr(Int8Linear, "weight", property(lambda _: pytest.fail("all weights were multiplied out")))
+    assert network(torch.ones(1, 5, 5, 1, 2)).dtype == torch.bfloat16

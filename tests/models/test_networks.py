@@ -7,9 +7,11 @@ import torch
 
 from enliven.errors import RequestError, WeightsError
 from enliven.models.longcat import LongCatParams
+from enliven.models.lora import attach_lora, read_lora
 from enliven.models.networks import Networks, fingerprint, load_network, load_networks, read_params, save_networks
 from enliven.models.text import TextEncoder, learn_tokenizer
 from enliven.models.wan import Wan, WanParams
+from published_folders import write_lora
 from tiny import tiny_networks, tiny_soul_networks
 
 
@@ -119,3 +121,17 @@ def test_the_fingerprint_sees_the_end_of_a_tensor() -> None:
     weight = networks.backbone.x_embedder.proj.weight
     weight.flatten()[len(weight.flatten()) // 2 :] += 1
     assert fingerprint(networks) != before
+
+
+def test_the_fingerprint_is_also_that_of_loras_and_their_strength(tmp_path: Path) -> None:
+    networks = tiny_networks()
+    bare = fingerprint(networks)
+    attached = attach_lora(
+        networks.backbone, read_lora(write_lora(tmp_path / "a", {"blocks.0.attn.proj": (32, 32, 1)}))
+    )
+    adapted = fingerprint(networks)
+    attached.strength = 0.5
+    half = fingerprint(networks)
+    attached.detach()
+    assert len({bare, adapted, half}) == 3
+    assert fingerprint(networks) == bare

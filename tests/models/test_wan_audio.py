@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from enliven.errors import ConfigError, RequestError
+from enliven.models.int8 import Int8Linear, to_int8
 from enliven.models.wan_audio import AudioProj, WanAudioParams, heard_windows
 from enliven.types import AttentionRule, LatentLayout, Role
 
@@ -66,3 +67,9 @@ def test_null_audio_has_a_measured_gradient_from_the_start() -> None:
 def test_sizes_of_nothing_are_refused() -> None:
     with pytest.raises(ConfigError, match="tokens is 0"):
         WanAudioParams(tokens=0)
+
+
+def test_weights_of_8_bits_are_not_multiplied_out_to_learn_their_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = to_int8(AudioProj(SMALL, 6).bfloat16())
+    monkeypatch.setattr(Int8Linear, "weight", property(lambda _: pytest.fail("all weights were multiplied out")))
+    assert network(torch.ones(1, 8, 3, 2, 4)).dtype == torch.bfloat16

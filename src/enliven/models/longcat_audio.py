@@ -73,7 +73,7 @@ class AudioProj(nn.Module):
                 f"audio for {windows.shape[1]} video frames does not fill whole latent frames",
                 hint=f"give a multiple of {self.stride}, plus one",
             )
-        return self.project(*group_windows(windows.to(self.proj1.weight.dtype), self.stride))
+        return self.project(*group_windows(windows.to(self.norm.weight.dtype), self.stride))
 
     def project(
         self, first: Float[Tensor, "b 1 w layers c"], later: Float[Tensor, "b later grouped layers c"]

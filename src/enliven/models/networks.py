@@ -2,7 +2,7 @@
 
 A model folder holds ``backbone``, ``autoencoder``, ``audio`` and ``text``, each with a ``config.json`` and weights. It
 may also hold a ``codebook``, and other autoencoders of the same latents: that in ``autoencoder-efficient`` is the
-decoder called ``efficient``.
+decoder called ``efficient``. Published folders are read as they are (``enliven.models.published``).
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from transformers import Wav2Vec2Config
 
 from enliven import config
@@ -23,6 +23,9 @@ from enliven.media.storage import replacing
 from enliven.models.audio import AudioEncoder, Wav2VecEncoder
 from enliven.models.codebook import Codebook, load_codebook, save_codebook
 from enliven.models.longcat import LongCat, LongCatParams
+from enliven.models.lora import Adapter
+from enliven.models.published import load_published
+from enliven.models.releases import BASE, Release, recognise
 from enliven.models.text import TextEncoder, TextParams, read_tokenizer
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams, VideoAutoencoder
 from enliven.models.wan import Wan, WanParams
@@ -31,6 +34,7 @@ from enliven.models.weights import load_weights, save_weights
 from enliven.models.whisper import WhisperParams, new_whisper
 
 PARTS = ("backbone", "autoencoder", "audio", "text")
+LARGE_PARTS = ("backbone", "text")  # that may run in bfloat16; the others always have float32
 CODEBOOK = "codebook"
 DECODER = "autoencoder-"  # before the name of a decoder
 FULL = "full"  # the name of the decoder that belongs to the encoder
@@ -137,16 +141,41 @@ def save_networks(networks: Networks, folder: Path, dtype: torch.dtype = torch.f
             save_network(network, folder / name, dtype)
 
 
-def load_networks(folder: Path, dtype: torch.dtype = torch.float32) -> Networks:
-    """Read a model folder. Raises WeightsError where something is missing or does not fit."""
+def load_networks(
+    folder: Path, dtype: torch.dtype | None = None, variant: str | None = None, base: Path | None = None
+) -> Networks:
+    """Read a model folder, or a published one: of its variants the first, unless another is named.
+
+    Backbone and text encoder run in ``dtype``: as published, or in float32 where we saved them, unless one is named.
+    ``base`` is the folder of LongCat-Video where it is not beside the avatar. Raises WeightsError where something is
+    missing or does not fit.
+    """
+    if find_hearing(folder) is None:
+        return _load_saved(folder, dtype or torch.float32)
+    return Networks(**load_published(folder, variant, base, None if dtype is torch.bfloat16 else dtype))
+
+
+def find_hearing(folder: Path) -> Release | None:
+    """What is published in a folder, None where a model was saved here. Raises WeightsError unless it can hear."""
     if not folder.is_dir():
         raise WeightsError(f"no model at {folder}", hint=f"give the folder that holds {', '.join(PARTS)}")
+    if (release := recognise(folder)) is BASE:
+        raise WeightsError(
+            f"{folder} holds {BASE.name}, the base, which hears nothing and so cannot talk",
+            hint="give the folder of an avatar beside it; enliven models lists them",
+        )
+    if release is None and recognise(folder.resolve().parent) is not None:
+        raise WeightsError(
+            f"{folder} is a part of a model", hint=f"give the folder around it: {folder.resolve().parent}"
+        )
+    return release
+
+
+def _load_saved(folder: Path, dtype: torch.dtype) -> Networks:
     return Networks(
-        **{name: load_network(folder / name, dtype) for name in PARTS},
+        **{name: load_network(folder / name, dtype if name in LARGE_PARTS else torch.float32) for name in PARTS},
         codebook=load_codebook(folder / CODEBOOK) if (folder / CODEBOOK).is_dir() else None,
-        decoders={
-            path.name.removeprefix(DECODER): load_network(path, dtype) for path in sorted(folder.glob(f"{DECODER}*"))
-        },
+        decoders={path.name.removeprefix(DECODER): load_network(path) for path in sorted(folder.glob(f"{DECODER}*"))},
     )
 
 
@@ -192,17 +221,27 @@ def read_params(path: Path) -> Params:
 
 
 def fingerprint(networks: Networks) -> str:
-    """A number that other sizes, another tokenizer or other weights would change.
+    """A number that other sizes, another tokenizer, other weights or other LoRAs would change.
 
     Of every tensor, values from all over it are hashed: enough to tell weights apart, quick for large ones too.
     """
     total = hashlib.sha256(networks.text.tokenizer.to_str().encode())
     for part, network in networks.parts.items():
         total.update(json.dumps(_sizes(network), sort_keys=True).encode())
-        for name, value in network.state_dict().items():
+        for name, value in (network.state_dict() | _adapted(network)).items():
             sample = value.flatten()[:: max(1, value.numel() // SAMPLED)].double().cpu().numpy().tobytes()
             total.update(f"{part}.{name} {tuple(value.shape)}".encode() + sample)
     return total.hexdigest()
+
+
+def _adapted(network: nn.Module) -> dict[str, Tensor]:
+    """What LoRAs add to a network; it is not saved with it."""
+    found: dict[str, Tensor] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, Adapter):
+            strength = torch.tensor(module.strength * module.scale)
+            found |= {f"{name}.down": module.down, f"{name}.up": module.up, f"{name}.strength": strength}
+    return found
 
 
 def _sizes(network: nn.Module) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class AudioProj(nn.Module):
 
     def forward(self, windows: Float[Tensor, "b f w layers c"]) -> Float[Tensor, "b t a c_out"]:
         """Tokens of ``f / vae_scale`` latent frames; the tokens of their video frames follow one another."""
-        x = windows.to(self.proj1.weight.dtype).flatten(2)
+        x = windows.to(self.norm.weight.dtype).flatten(2)
         x = self.proj3(F.silu(self.proj2(F.silu(self.proj1(x)))))
         tokens = self.norm(x.unflatten(-1, (self.tokens, -1)))
         return rearrange(tokens, "b (t g) n c -> b t (g n) c", g=self.stride)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 
@@ -12,10 +12,12 @@ from enliven.diffusion.sample import AnchorSchedule, DetailSchedule, LinearSched
 from enliven.models.longcat import LongCatParams
 from enliven.models.longcat_audio import AudioParams
 from enliven.models.networks import HearingParams, NetworkParams
+from enliven.models.releases import AVATAR_1_0, AVATAR_1_5
 from enliven.models.text import TextParams
 from enliven.models.vae import ToonAutoencoderParams
 from enliven.models.wan_autoencoder import WanAutoencoderParams
-from enliven.systems.carry import KeepLatents
+from enliven.models.whisper import WhisperParams
+from enliven.systems.carry import KeepLatents, Reencode
 from enliven.systems.sizes import TrainedSize
 from enliven.systems.spec import ModelSpec
 from enliven.types import AttentionRule, LatentLayout, Role
@@ -127,6 +129,64 @@ LONGCAT = ModelSpec(
         "poorly drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, "
         "messy background, three legs, many people in the background, walking backwards"
     ),
+    release=AVATAR_1_0,
+    variant="single",
+)
+
+LONGCAT_MULTI = replace(
+    LONGCAT,
+    name="longcat-multi",
+    summary="LongCat-Video-Avatar 1.0 for several people: 480p, 16 frames a second; for a large GPU",
+    negative_prompt=LONGCAT.negative_prompt.replace("Bright", "bright"),
+    variant="multi",
+)
+
+LONGCAT_1_5_UNDISTILLED = replace(
+    LONGCAT,
+    name="longcat-1.5-undistilled",
+    summary="LongCat-Video-Avatar 1.5 in 50 steps with guidance: 480p, 25 frames a second; for a large GPU",
+    params=replace(
+        LONGCAT.params,
+        backbone=LongCatParams(audio=AudioParams(audio_block=5, audio_channel=1280)),
+        audio=WhisperParams(
+            25.0,
+            {
+                "d_model": 1280,
+                "encoder_layers": 32,
+                "encoder_attention_heads": 20,
+                "encoder_ffn_dim": 5120,
+                "num_mel_bins": 128,
+                "max_source_positions": 1500,
+            },
+            features="five",
+        ),
+    ),
+    geometry=ClipGeometry(frames=93, context=13, fps=25),
+    carry=Reencode(),
+    schedule=LinearSchedule(7.0),
+    continuation_schedule=DetailSchedule(LinearSchedule(7.0)),
+    release=AVATAR_1_5,
+    variant="bf16",
+)
+
+DISTILLED_AT = tuple(1 - 125 * index / 999 for index in range(8))  # every 125th of 1000 levels from 1 to 0
+
+LONGCAT_1_5 = replace(
+    LONGCAT_1_5_UNDISTILLED,
+    name="longcat-1.5",
+    summary="LongCat-Video-Avatar 1.5 in 8 steps: one person or several, 480p, 25 frames a second; for a large GPU",
+    guidance=Guidance(1.0, 1.0),
+    schedule=AnchorSchedule(DISTILLED_AT, 7.0),
+    continuation_schedule=None,
+    steps=8,
+    distillation="dmd_lora",
+)
+
+LONGCAT_1_5_INT8 = replace(
+    LONGCAT_1_5,
+    name="longcat-1.5-int8",
+    summary="LongCat-Video-Avatar 1.5 in 8 steps with weights of 8 bits: nearly the same in half the memory",
+    variant="int8",
 )
 
 TOON_AUTOENCODER = ToonAutoencoderParams()

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from enliven.diffusion.clips import Arrange, ClipGeometry
 from enliven.diffusion.guidance import Guide
-from enliven.diffusion.sample import Schedule
+from enliven.diffusion.sample import DetailSchedule, Schedule
 from enliven.diffusion.solvers import Euler, Solver
 from enliven.errors import RequestError, WeightsError
 from enliven.models.networks import FULL, NetworkParams
+from enliven.models.releases import Release, variants_in
 from enliven.systems.carry import Carry
 from enliven.systems.sizes import ChooseSize
 
@@ -28,6 +29,9 @@ class ModelSpec:
     ``size`` is the default height and width; with ``choose_size``, a portrait decides. Either side is a multiple of
     ``side_step``. Clips that continue another use ``continuation_schedule``, if there is one. A ``negative_prompt`` is
     what guidance leads away from when the request names nothing. ``decoder`` names one of the ``Networks``.
+
+    A published model names its ``release`` and ``variant``, and the LoRA in its folder that made it quick, if one did:
+    its ``distillation``.
     """
 
     name: str
@@ -46,18 +50,45 @@ class ModelSpec:
     side_step: int = 16
     continuation_schedule: Schedule | None = None
     negative_prompt: str = ""
+    release: Release | None = None
+    variant: str | None = None
+    distillation: str | None = None
 
     @property
     def weights(self) -> Path:
-        """Where the weights are: in the package, or in a folder that ``ENLIVEN_WEIGHTS`` names. Raises WeightsError."""
+        """Where the weights are: in the package, or in a folder that ``ENLIVEN_WEIGHTS`` names. Raises WeightsError.
+
+        They are in a folder with the name of the model, or in the published one.
+        """
         places = [PACKAGED, *(Path(place) for place in os.environ.get(PLACES, "").split(os.pathsep) if place)]
         for place in places:
             if (place / self.name).is_dir():
                 return place / self.name
+            if self.release is not None and self.variant in variants_in(self.release, place / self.release.name):
+                return place / self.release.name
+        name = self.release.name if self.release else self.name
+        hint = f"set {PLACES} to the folder that holds a folder {name}"
+        if self.release is not None:
+            fetch = f"enliven models download {name} --variant {self.variant}"
+            hint += f", or name that folder with --weights; {fetch} fetches it"
         raise WeightsError(
-            f"the weights of {self.name} are not here; looked in {', '.join(map(str, places))}",
-            hint=f"set {PLACES} to the folder that holds a folder {self.name}",
+            f"the weights of {self.name} are not here; looked in {', '.join(map(str, places))}", hint=hint
         )
+
+    def shifted(self, shift: float) -> "ModelSpec":
+        """The same model with the shift of its schedules that its published folder says."""
+        later = self.continuation_schedule
+        return replace(
+            self,
+            schedule=_shifted(self.schedule, shift),
+            continuation_schedule=None if later is None else _shifted(later, shift),
+        )
+
+
+def _shifted(schedule: Schedule, shift: float) -> Schedule:
+    if isinstance(schedule, DetailSchedule):
+        return replace(schedule, above=_shifted(schedule.above, shift))
+    return replace(schedule, shift=shift)  # type: ignore[type-var]
 
 
 def adjusted(strategy: Strategy, values: Mapping[str, Any]) -> Strategy:

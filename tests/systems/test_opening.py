@@ -1,0 +1,193 @@
+"""A published folder is pointed at, and talks: in miniature, in the real layout."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from enliven.diffusion.clips import ClipGeometry
+from enliven.errors import ConfigError, RequestError, WeightsError
+from enliven.models.int8 import Int8Linear
+from enliven.models.lora import Adapter
+from enliven.models.networks import fingerprint, save_networks
+from enliven.pipeline import AvatarPipeline
+from enliven.request import GenerateRequest
+from enliven.systems import MODELS, choose_model
+from enliven.systems.opening import open_model, split_strength
+from published_folders import write_all, write_json, write_lora
+from tiny import tiny_networks, tiny_soul, tiny_soul_networks, write_portrait, write_speech
+
+OLD, NEW = "LongCat-Video-Avatar", "LongCat-Video-Avatar-1.5"
+FOLDERS = {"longcat": OLD, "longcat-multi": OLD, "longcat-1.5": NEW, "longcat-1.5-int8": NEW}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    write_all(folder)
+    return folder
+
+
+@pytest.fixture
+def place(written: Path, tmp_path: Path) -> Path:
+    """A copy that may be spoilt."""
+    return Path(shutil.copytree(written, tmp_path / "published"))
+
+
+def adapters(pipeline: AvatarPipeline) -> list[Adapter]:
+    return [module for module in pipeline.networks.backbone.modules() if isinstance(module, Adapter)]
+
+
+@pytest.mark.parametrize("model", FOLDERS)
+def test_a_published_folder_talks(model: str, written: Path, tmp_path: Path) -> None:
+    """Shorter clips of small pictures; all else is as published, and a second clip goes on from the first."""
+    loaded = AvatarPipeline.load(model, weights=written / FOLDERS[model], device="cpu")
+    spec = loaded.spec
+    assert spec == MODELS[model]
+    short = replace(spec, geometry=ClipGeometry(17, 5, spec.geometry.fps), choose_size=None, size=(32, 32), steps=2)
+    pipeline = AvatarPipeline(short, loaded.networks)
+    sound, face = write_speech(tmp_path / "speech.wav", 1.0), write_portrait(tmp_path / "me.png")
+    video = pipeline.generate(GenerateRequest(audio=(sound,), portrait=face, prompt="a man talks", seconds=18 / 16))
+    assert video.frames.shape == (round(18 / 16 * spec.geometry.fps), 3, 32, 32)
+    assert len(video.frames) > 17, "there is a seam"
+    assert video.frames.float().std() > 1
+    dtypes = {value.dtype for value in loaded.networks.backbone.parameters()}
+    assert dtypes == {torch.bfloat16}
+    layers = [layer for layer in loaded.networks.backbone.modules() if isinstance(layer, Int8Linear)]
+    assert bool(layers) == (model == "longcat-1.5-int8")
+
+
+def test_speech_is_heard_through_a_published_folder(written: Path, tmp_path: Path) -> None:
+    pipeline = AvatarPipeline.load(weights=written / NEW, device="cpu")
+    short = replace(pipeline.spec, geometry=ClipGeometry(9, 1, 25), choose_size=None, size=(32, 32), steps=1)
+    heard = AvatarPipeline(short, pipeline.networks)
+    sound, face = write_speech(tmp_path / "speech.wav", 1.0), write_portrait(tmp_path / "me.png")
+    silent = GenerateRequest(portrait=face, seconds=0.36)
+    clips = [
+        next(heard.clips(short, heard.encode(request, short), 0)).clip.latents
+        for request in (silent, replace(silent, audio=(sound,)))
+    ]
+    assert (clips[0] - clips[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("folder", "left", "model"),
+    [
+        (OLD, ("avatar_single", "avatar_multi"), "longcat"),
+        (OLD, ("avatar_multi",), "longcat-multi"),
+        (NEW, ("base_model", "base_model_int8"), "longcat-1.5"),
+        (NEW, ("base_model_int8",), "longcat-1.5-int8"),
+    ],
+)
+def test_a_folder_tells_its_model(tmp_path: Path, folder: str, left: tuple[str, ...], model: str) -> None:
+    for name in left:
+        (tmp_path / "renamed" / name).mkdir(parents=True)
+    assert choose_model(None, tmp_path / "renamed").name == model
+
+
+def test_the_folder_knows_the_shift(place: Path) -> None:
+    write_json(place / NEW / "scheduler" / "scheduler_config.json", {"shift": 3.0})
+    spec, _ = open_model("longcat-1.5-undistilled", weights=place / NEW)
+    assert spec.schedule(50)[1] == pytest.approx(3 * 0.979612 / (1 + 2 * 0.979612), abs=1e-5)
+    assert spec.continuation_schedule is not None
+    assert spec.continuation_schedule(50)[1] == spec.schedule(50)[1]
+
+
+def test_the_distillation_lora_is_attached_and_expressiveness_is_its_strength(written: Path) -> None:
+    full = AvatarPipeline.load("longcat-1.5", weights=written / NEW, device="cpu")
+    half = AvatarPipeline.load("longcat-1.5", weights=written / NEW, device="cpu", expressiveness=0.5)
+    bare = AvatarPipeline.load("longcat-1.5-undistilled", weights=written / NEW, device="cpu")
+    assert [adapter.strength for adapter in adapters(full)] == [1.0, 1.0]
+    assert [adapter.strength for adapter in adapters(half)] == [0.5, 0.5]
+    assert not adapters(bare)
+    assert len({fingerprint(pipeline.networks) for pipeline in (full, half, bare)}) == 3
+
+
+def test_other_loras_add_to_it(written: Path, tmp_path: Path) -> None:
+    path = write_lora(tmp_path / "style.safetensors", {"blocks.0.ffn.w1": (256, 64, 1)})
+    pipeline = AvatarPipeline.load(weights=written / NEW, device="cpu", loras=(f"{path}:0.25", str(path)))
+    assert sorted(adapter.strength for adapter in adapters(pipeline)) == [0.25, 1.0, 1.0, 1.0]
+
+
+def test_a_path_may_have_a_strength() -> None:
+    assert split_strength("a/b.safetensors") == (Path("a/b.safetensors"), 1.0)
+    assert split_strength("a/b.safetensors:-0.5") == (Path("a/b.safetensors"), -0.5)
+    assert split_strength("a:b.safetensors") == (Path("a:b.safetensors"), 1.0)
+
+
+def test_a_lora_that_is_missing_is_an_error(place: Path) -> None:
+    """The published code goes on without it, and shows noise."""
+    with pytest.raises(WeightsError, match=r"no LoRA at .*style"):
+        open_model("longcat-1.5", weights=place / NEW, loras=("style.safetensors:2",))
+    (place / NEW / "lora" / "dmd_lora.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"no LoRA at .*dmd_lora"):
+        open_model("longcat-1.5", weights=place / NEW)
+    open_model("longcat-1.5-undistilled", weights=place / NEW)
+
+
+def test_expressiveness_needs_a_distilled_model_and_a_number(written: Path) -> None:
+    with pytest.raises(RequestError, match="longcat has no expressiveness"):
+        open_model("longcat", weights=written / OLD, expressiveness=0.5)
+    with pytest.raises(ConfigError, match="strength nan"):
+        open_model("longcat-1.5", weights=written / NEW, expressiveness=float("nan"))
+
+
+def test_models_and_folders_that_do_not_belong_together_are_told_apart(written: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        RequestError, match=r"holds LongCat-Video-Avatar-1.5, which is not what .* longcat runs"
+    ) as wrong:
+        choose_model("longcat", written / NEW)
+    assert wrong.value.hint == "choose longcat-1.5 or longcat-1.5-int8 or longcat-1.5-undistilled"
+    with pytest.raises(RequestError, match="longcat-toon"):
+        choose_model("longcat-toon", written / OLD)
+    with pytest.raises(WeightsError, match="hears nothing"):
+        choose_model(None, written / "LongCat-Video")
+    with pytest.raises(WeightsError, match="a part of a model") as part:
+        choose_model(None, written / NEW / "base_model")
+    assert str(written / NEW) in part.value.hint
+    with pytest.raises(WeightsError, match="no model at"):
+        choose_model(None, tmp_path / "nothing")
+    save_networks(tiny_soul_networks(), tmp_path / "other")
+    with pytest.raises(RequestError, match="a network, which is not what the model longcat-toon runs on"):
+        choose_model("longcat-toon", tmp_path / "other")
+    with pytest.raises(RequestError, match="is of the size of no model"):
+        choose_model(None, tmp_path / "other")
+
+
+def test_the_variant_of_the_model_is_asked_for(place: Path) -> None:
+    shutil.rmtree(place / NEW / "base_model_int8")
+    with pytest.raises(WeightsError, match=r"the variant int8 of LongCat-Video-Avatar-1.5 is not in"):
+        open_model("longcat-1.5-int8", weights=place / NEW)
+
+
+def test_published_folders_are_found_where_the_environment_says(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENLIVEN_WEIGHTS", str(written))
+    assert {name: MODELS[name].weights for name in FOLDERS} == {name: written / FOLDERS[name] for name in FOLDERS}
+    monkeypatch.setenv("ENLIVEN_WEIGHTS", str(written / OLD))
+    with pytest.raises(WeightsError, match=r"longcat-1.5-int8 are not here") as missing:
+        _ = MODELS["longcat-1.5-int8"].weights
+    assert "enliven models download LongCat-Video-Avatar-1.5 --variant int8" in missing.value.hint
+
+
+def test_a_folder_saved_here_tells_its_model_by_its_sizes_or_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "tiny-soul", tiny_soul())
+    save_networks(tiny_soul_networks(), tmp_path / "mine")
+    assert choose_model(None, tmp_path / "mine").name == "tiny-soul"
+    save_networks(tiny_networks(), tmp_path / "longcat-toon")
+    assert choose_model(None, tmp_path / "longcat-toon").name == "longcat-toon"
+    assert choose_model("longcat-1.5", tmp_path / "longcat-toon").name == "longcat-1.5", "of its kind, in any size"
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_only_backbone_and_text_encoder_may_be_smaller(tmp_path: Path, dtype: str, expected: torch.dtype) -> None:
+    save_networks(tiny_networks(), tmp_path)
+    pipeline = AvatarPipeline.load("longcat-toon", weights=tmp_path, dtype=dtype, device="cpu")
+    dtypes = {name: next(network.parameters()).dtype for name, network in pipeline.networks.parts.items()}
+    assert dtypes == {"backbone": expected, "text": expected, "autoencoder": torch.float32, "audio": torch.float32}
+    spec = replace(pipeline.spec, geometry=ClipGeometry(9, 1, 25), size=(32, 32), steps=1)
+    video = AvatarPipeline(spec, pipeline.networks).generate(GenerateRequest(seconds=0.2))
+    assert video.frames.float().std() > 0
