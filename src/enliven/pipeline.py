@@ -16,6 +16,7 @@ from enliven.media.audio import read_audio
 from enliven.media.image import to_pixels
 from enliven.models.backbone import ClipCache
 from enliven.models.networks import Networks
+from enliven.people import soundtrack
 from enliven.request import GenerateRequest, Scales
 from enliven.systems.opening import Dtype, choices, open_model
 from enliven.systems.spec import ModelSpec
@@ -70,8 +71,9 @@ class AvatarPipeline:
     def generate(self, request: GenerateRequest, on_progress: OnProgress = ignore_progress) -> Video:
         """The whole video, with the sound of the request, in memory. Raises RequestError, MediaError."""
         frames = torch.cat([video.frames for video in self.stream(request, on_progress)])
-        sound = read_audio(request.audio[0]) if request.audio else None
-        return Video(frames, float(self.spec.geometry.fps), sound)
+        sound = soundtrack(request)
+        heard = read_audio(sound) if isinstance(sound, Path) else sound
+        return Video(frames, float(self.spec.geometry.fps), heard)
 
     def stream(self, request: GenerateRequest, on_progress: OnProgress = ignore_progress) -> Iterator[Video]:
         """The video clip by clip, without sound, as it is made. Raises RequestError, MediaError."""
