@@ -44,6 +44,29 @@ def test_missing_weights_are_said_to_be_missing() -> None:
     assert "not here: set ENLIVEN_WEIGHTS" in description(spec)
 
 
+def test_published_models_are_listed_with_their_weights(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENLIVEN_WEIGHTS", str(place))
+    assert run(["models"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("longcat", "longcat-multi"):
+        assert f" MiB in {place / 'LongCat-Video-Avatar'}\n" in shown.split(f"{name}: ")[1].split("\n\n")[0] + "\n"
+    assert run(["models", "show", "longcat-1.5"]) == 0
+    large = capsys.readouterr().out
+    assert "8 steps" in large
+    assert run(["models", "show", "longcat-1.5-int8"]) == 0
+    small = capsys.readouterr().out
+    assert mebibytes(small) < mebibytes(large), "what another variant uses does not count"
+    shutil.rmtree(place / "LongCat-Video")
+    assert run(["models", "show", "longcat-1.5"]) == 0
+    assert "weights   not here: put LongCat-Video beside LongCat-Video-Avatar-1.5" in capsys.readouterr().out
+
+
+def mebibytes(shown: str) -> float:
+    return float(shown.split("weights   ")[1].split(" MiB", maxsplit=1)[0])
+
+
 def test_a_model_a_publication_and_a_folder_are_shown(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "show", "longcat-toon"]) == 0
     assert "128x128" in capsys.readouterr().out

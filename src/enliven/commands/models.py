@@ -156,10 +156,22 @@ def place(spec: "ModelSpec") -> str:
     """Where the weights of a model are, and how large; or why they are not."""
     try:
         folder = spec.weights
+        parts = [folder] if spec.release is None else used(spec, folder)
     except WeightsError as error:
         return f"not here: {error.hint}"
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for part in parts for path in part.rglob("*") if path.is_file())
     return f"{size / MIB:.1f} MiB in {folder}"
+
+
+def used(spec: "ModelSpec", folder: Path) -> list[Path]:
+    """Of a published folder and the base beside it, what a model uses. Raises WeightsError where that is incomplete."""
+    from enliven.models.published import open_published
+    from enliven.models.releases import recognise
+
+    if recognise(folder) is None:
+        return [folder]
+    opened = open_published(folder, spec.variant)
+    return [*(part.folder for part in opened.parts.values()), *([folder / "lora"] if spec.distillation else [])]
 
 
 def publication(release: "Release") -> str:
