@@ -1,13 +1,15 @@
 """Flags become the values a run file would hold."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from enliven import config
 from enliven.cli import app
-from enliven.commands.flags import Inputs, Sampling, arguments, values
+from enliven.commands.flags import Inputs, Published, Sampling, arguments, values
 from enliven.errors import ConfigError
+from enliven.media.regions import Box
 from enliven.request import Scene
 
 
@@ -39,6 +41,7 @@ def test_a_size_that_is_none_is_refused(size: str) -> None:
     [
         {"portrait": Path("my face.png"), "audio": (Path("a.wav"), Path("b.wav")), "prompt": 'it\'s "me" --seed'},
         {"video": Path("v.mp4"), "width": 64, "height": 32, "guidance": {"audio": 3.5, "text": 1.0}, "seed": 3},
+        {"audio": (Path("a.wav"), Path("silence")), "speakers": ("1,2,3,4", "5,6,7,8"), "turns": "add"},
         {"model": "longcat-toon", "seconds": 2.5, "steps": 4, "reference_index": -2, "skip_radius": 0},
     ],
 )
@@ -54,3 +57,42 @@ def test_a_timeline_is_said_as_a_setting() -> None:
     assert said[2:] == ["--decoder", "full"]
     settings = config.override({}, [said[1]])
     assert settings == {"scene": [{"from": 0.5, "prompt": 'a "hat" \\ é'}, {"from": 2.0, "prompt": "b"}]}
+
+
+def test_somebody_silent_and_boxes_are_said_as_flags() -> None:
+    said = arguments({"audio": (Path("a.wav"), None), "speakers": (Box(1, 2, 3, 4), Path("mask.png"))})
+    assert said == ["--audio", "a.wav", "--audio", "silence", "--speakers", "1,2,3,4", "--speakers", "mask.png"]
+
+
+@pytest.mark.parametrize(
+    ("script", "ours"),
+    [
+        (
+            "--input_json a.json --num_inference_steps 8 --ref_img_index 30 --mask_frame_range 2 "
+            "--text_guidance_scale 3 --audio_guidance_scale 4.5",
+            "--input a.json --steps 8 --reference-index 30 --skip-radius 2 --text-guidance 3 --audio-guidance 4.5",
+        ),
+        (
+            "--sample_steps 8 --base_seed 3 --sample_text_guide_scale 1 --sample_audio_guide_scale 2",
+            "--steps 8 --seed 3 --text-guidance 1 --audio-guidance 2",
+        ),
+        ("--num_inference_steps 50 --steps 8", "--steps 8"),
+    ],
+)
+def test_flags_of_published_scripts_mean_the_same_and_ours_win(script: str, ours: str) -> None:
+    def understood(line: str) -> dict[str, object]:
+        _, bound, _ = app.parse_args(f"generate {line}".split(), exit_on_error=False, print_error=False)
+        groups = (bound.arguments.get(name) for name in ("as_published", "inputs", "sampling"))
+        return values(*(group for group in groups if group is not None))
+
+    assert understood(script) == understood(ours) != {}
+
+
+def test_help_names_a_flag_once(capsys: pytest.CaptureFixture[str]) -> None:
+    app(["generate", "--help"], result_action="return_value")
+    shown = capsys.readouterr().out
+    assert "--speakers" in shown
+    assert not any(name in shown for name in ("--input_json", "--base_seed", "--input-json"))
+    assert {field.name for field in fields(Published)} <= {
+        field.name for group in (Inputs, Sampling) for field in fields(group)
+    }

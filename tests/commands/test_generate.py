@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from enliven.cli import run
 from enliven.commands.generate import free_folder
@@ -178,3 +179,88 @@ def test_run_folders_do_not_collide(here: Path) -> None:
     (here / "runs" / "talk-2").touch()
     assert free_folder(Path("runs/talk")) == Path("runs/talk-3")
     assert free_folder(Path("runs/new")) == Path("runs/new")
+
+
+TWO = ["--portrait", "me.png", "--audio", "speech.wav", "--audio", "other.wav", "--seconds", "0.8"]
+
+
+@pytest.fixture
+def two(here: Path) -> Path:
+    """A second voice."""
+    write_speech(here / "other.wav", 0.5)
+    return here
+
+
+def test_two_people_of_an_input_file_and_again_from_flags(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {
+        "prompt": "two people",
+        "cond_image": "me.png",
+        "cond_audio": {"person1": "speech.wav", "person2": "other.wav"},
+        "audio_type": "add",
+        "bbox": {"person1": [0, 0, 40, 24], "person2": [0, 24, 40, 48]},
+    }
+    (two / "input.json").write_text(json.dumps(said))
+    asked = ["--input_json", "input.json", "--seconds", "1.2", "--num_inference_steps", "1"]
+    assert run(["generate", "--model", "tiny", *asked, "-o", "two.mp4"]) == 0
+    first = (two / "two.mp4").read_bytes()
+    again = shlex.split(after("again", capsys.readouterr().out))
+    assert again.count("--speakers") == again.count("--audio") == 2
+    for path in ("two.mp4", "input.json"):
+        (two / path).unlink()
+    assert run(again[1:]) == 0
+    assert (two / "two.mp4").read_bytes() == first
+    assert read_video(two / "two.mp4", sound=True).frames.shape == (30, 3, 32, 32)
+
+
+def test_who_speaks_where_is_drawn_before_any_work(
+    two: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(AvatarPipeline, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    assert run(["generate", "--model", "tiny", *TWO, "--show-speakers", "out/who.png"]) == 0
+    shown = capsys.readouterr()
+    assert "1     speech.wav at 4,2,36,21" in shown.out
+    assert "2     other.wav at 4,26,36,45" in shown.out
+    assert "0 faces were found" in caplog.text
+    assert Image.open(two / "out" / "who.png").height == 480
+    assert not (two / "runs").exists()
+
+
+def test_a_dry_run_may_show_who_speaks_too(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = ["--speakers", "0,0,40,24", "--speakers", "0,24,40,48"]
+    assert run(["generate", "--model", "tiny", *TWO, *places, "--show-speakers", "who.png", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "0,24,40,48" in shown
+    assert after("clips", shown) == "2"
+    assert (two / "who.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--model", "tiny-soul", *TWO], "tiny-soul hears one"),
+        (["--model", "tiny", *TWO[2:]], "2 voices, but no picture"),
+        (["--model", "tiny", *TWO, "--speakers", "0,0,40,24"], "1 speakers are placed, but 2 voices"),
+        (["--model", "tiny", *TWO, "--speakers", "0,0,40,24", "--speakers", "0,24,40,49"], "leaves the picture"),
+        (["--model", "tiny", *TWO, "--speakers", "0,0,40,30", "--speakers", "0,24,40,48"], "share 240 pixels"),
+        (["--model", "tiny", *TWO, "--speakers", "me.png", "--speakers", "none.png"], "none.png does not exist"),
+        (["--model", "tiny", *TWO, "--turns", "both"], "both"),
+        (["--model", "tiny", "--input", "none.json"], "none.json"),
+        (["--model", "tiny", "--input", "me.png"], "me.png"),
+        (["--model", "tiny", "--audio", "silence"], "all of them are silent"),
+        (["--model", "tiny", "--seconds", "1", "--portrait", "me.png", "--show-speakers", "a.png"], "no voice"),
+        (["--model", "tiny", *TWO, "--show-speakers", "me.png"], "would replace"),
+    ],
+)
+def test_people_who_cannot_be_shown_are_refused_in_one_sentence(
+    arguments: list[str], told: str, two: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = (two / "me.png").read_bytes()
+    assert run(["generate", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert told in shown.err
+    assert shown.err.count("error:") == 1
+    assert not list(two.rglob("run.json"))
+    assert (two / "me.png").read_bytes() == held

@@ -1,5 +1,6 @@
 """Run file, settings and flags become one request."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,10 @@ import pytest
 from enliven import config
 from enliven.commands.request import DEFAULT_MODEL, RunFile, gather
 from enliven.errors import ConfigError, RequestError
+from enliven.media.regions import Box
+from enliven.media.voices import Turns
 from enliven.request import GenerateRequest, Scales, Scene
+from tiny import write_portrait, write_speech
 
 
 @pytest.fixture
@@ -79,3 +83,63 @@ def test_a_scene_whose_start_is_no_number_is_refused(tmp_path: Path) -> None:
     (tmp_path / "scenes.toml").write_text(SCENES.replace("2.5", '"soon"'))
     with pytest.raises(ConfigError, match=r"timeline\.1\.start.*'soon'"):
         config.parse(RunFile, gather(None, {"timeline": tmp_path / "scenes.toml", "seconds": 9.0}))
+
+
+@pytest.fixture
+def input_file(tmp_path: Path) -> Path:
+    """What LongCat reads, for two people and one who never speaks."""
+    write_portrait(tmp_path / "us.png")
+    for name in ("a.wav", "b.wav"):
+        write_speech(tmp_path / name, 0.5)
+    said = {
+        "prompt": "two people",
+        "cond_image": "us.png",
+        "cond_audio": {"person1": "a.wav", "person2": "b.wav"},
+        "audio_type": "add",
+        "bbox": {"person1": [0, 0, 40, 20], "person2": [0, 20, 40, 40], "others": [0, 40, 40, 48]},
+    }
+    (tmp_path / "input.json").write_text(json.dumps(said))
+    return tmp_path / "input.json"
+
+
+def test_an_input_file_says_what_nothing_else_does(input_file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    request = config.parse(RunFile, gather(None, {"input": input_file, "prompt": "a duet", "seed": 4})).request()
+    assert request == GenerateRequest(
+        audio=(input_file.parent / "a.wav", input_file.parent / "b.wav"),
+        prompt="a duet",
+        portrait=input_file.parent / "us.png",
+        speakers=(Box(0, 0, 40, 20), Box(0, 20, 40, 40)),
+        turns=Turns.IN_TURN,
+        seed=4,
+    )
+    assert caplog.messages == ["1 people of input.json who have no voice stay in the background"]
+
+
+def test_boxes_of_an_input_file_belong_to_its_picture(input_file: Path) -> None:
+    request = config.parse(RunFile, gather(None, {"input": input_file, "portrait": Path("other.png")})).request()
+    assert (request.portrait, request.speakers) == (Path("other.png"), ())
+    assert len(request.audio) == 2
+
+
+def test_a_run_file_may_name_an_input_file(input_file: Path) -> None:
+    (input_file.parent / "run.toml").write_text('input = "input.json"\nturns = "para"\n')
+    request = config.parse(RunFile, gather(input_file.parent / "run.toml", {})).request()
+    assert (request.turns, request.prompt) == (Turns.TOGETHER, "two people")
+
+
+def test_speakers_in_a_run_file_are_boxes_or_masks_beside_it(tmp_path: Path) -> None:
+    shared = 'audio = ["a.wav", "silence"]\nportrait = "us.png"\n'
+    boxes, masks = tmp_path / "boxes.toml", tmp_path / "masks.toml"
+    boxes.write_text(shared + 'speakers = [[0, 0, 9, 9], "0, 9, 9, 18"]\n')
+    masks.write_text(shared + 'speakers = ["one.png", "two.png"]\n')
+    request = config.parse(RunFile, gather(boxes, {})).request()
+    assert request.audio == (tmp_path / "a.wav", None)
+    assert request.speakers == (Box(0, 0, 9, 9), Box(0, 9, 9, 18))
+    assert config.parse(RunFile, gather(masks, {})).speakers == (tmp_path / "one.png", tmp_path / "two.png")
+    flagged = gather(masks, {"speakers": ("0,0,9,9", "0,9,9,18")})
+    assert config.parse(RunFile, flagged).speakers == request.speakers
+
+
+def test_a_box_of_other_than_four_numbers_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'1,2,3' has 3 numbers; 4 were expected"):
+        gather(None, {"speakers": ("1,2,3",)})

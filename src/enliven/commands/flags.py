@@ -1,10 +1,10 @@
 """The flags of ``enliven generate`` and the run-file values they stand for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -19,6 +19,7 @@ OUTPUT = Group("Output", sort_key=3)
 
 GUIDANCE = {"text_guidance": "text", "audio_guidance": "audio"}
 SPELLED = {"video": "--continue"}
+SILENCE = "silence"  # in place of the sound file of somebody who only listens
 
 
 @Parameter(name="*", group=INPUTS)
@@ -29,7 +30,12 @@ class Inputs:
     portrait: Path | None = None
     """Picture of the person. Without one, the model invents a person."""
     audio: tuple[Path, ...] | None = None
-    """Speech: any sound or video file; repeat for a second speaker."""
+    """Speech: any sound or video file; once for each of several people, `silence` for one who only listens."""
+    speakers: tuple[str, ...] | None = None
+    """Where a person is in the picture: "top,left,bottom,right" in its pixels, or a mask picture that is white there;
+    once for each voice, in their order. Default: where faces are found, else equal shares from left to right."""
+    turns: Literal["para", "add"] | None = None
+    """How several voices follow each other: para, all from the start (the default); add, one after the other."""
     prompt: str | None = None
     """What is seen: who speaks, where, in what light and mood."""
     timeline: Path | None = None
@@ -38,6 +44,8 @@ class Inputs:
     """What guidance should lead away from."""
     video: Annotated[Path | None, Parameter(name=SPELLED["video"])] = None
     """A video to go on from, instead of starting afresh."""
+    input: Path | None = None
+    """JSON file of LongCat-Video-Avatar or InfiniteTalk: prompt, picture, voices and boxes. All other flags win."""
 
 
 @Parameter(name="*", group=SAMPLING)
@@ -67,8 +75,45 @@ class Sampling:
     """The same seed and inputs give the same video."""
 
 
-def values(*groups: Inputs | Sampling) -> dict[str, Any]:
-    """The run-file values of the flags that were given."""
+@Parameter(name="*", group=OUTPUT)
+@dataclass(frozen=True)
+class Made:
+    """What comes of it."""
+
+    output: Annotated[Path | None, Parameter(alias="-o")] = None
+    """The MP4 file to write. Default: video.mp4 in the run folder."""
+    run: Path | None = None
+    """Folder that keeps everything about the run. Default: a new one in runs/."""
+    dry_run: Annotated[bool, Parameter(show_default=False)] = False
+    """Show what would be made, how long it would take and how much memory, and stop."""
+    show_speakers: Path | None = None
+    """PNG file to draw into who speaks where, and stop before anything is made."""
+
+
+NOTHING_MADE = Made()
+PUBLISHED = Parameter(show=False)
+
+
+@Parameter(name="*", group=SAMPLING)
+@dataclass(frozen=True)
+class Published:
+    """Flags of the scripts of LongCat-Video-Avatar and InfiniteTalk that have another name here."""
+
+    input: Annotated[Path | None, PUBLISHED, Parameter(name="--input_json")] = None
+    steps: Annotated[int | None, PUBLISHED, Parameter(name=("--num_inference_steps", "--sample_steps"))] = None
+    text_guidance: Annotated[
+        float | None, PUBLISHED, Parameter(name=("--text_guidance_scale", "--sample_text_guide_scale"))
+    ] = None
+    audio_guidance: Annotated[
+        float | None, PUBLISHED, Parameter(name=("--audio_guidance_scale", "--sample_audio_guide_scale"))
+    ] = None
+    reference_index: Annotated[int | None, PUBLISHED, Parameter(name="--ref_img_index")] = None
+    skip_radius: Annotated[int | None, PUBLISHED, Parameter(name="--mask_frame_range")] = None
+    seed: Annotated[int | None, PUBLISHED, Parameter(name="--base_seed")] = None
+
+
+def values(*groups: Inputs | Sampling | Published) -> dict[str, Any]:
+    """The run-file values of the flags that were given; of the same one given twice, that of the later group."""
     given = {name: value for group in groups for name, value in vars(group).items() if value is not None}
     guidance = {inner: given.pop(flag) for flag, inner in GUIDANCE.items() if flag in given}
     if guidance:
@@ -82,6 +127,10 @@ def arguments(given: Mapping[str, Any]) -> list[str]:
     """The command-line arguments that stand for the values of a request: the inverse of ``values``."""
     left = dict(given)
     timeline = left.pop("timeline", ())
+    left["audio"] = [path or SILENCE for path in left.get("audio", ())]
+    left["speakers"] = [
+        place if isinstance(place, str | Path) else spelled(place) for place in left.get("speakers", ())
+    ]
     guidance = left.pop("guidance", None) or {}
     left |= {flag: guidance[inner] for flag, inner in GUIDANCE.items() if inner in guidance}
     if "width" in left and "height" in left:
@@ -93,6 +142,11 @@ def arguments(given: Mapping[str, Any]) -> list[str]:
         for each in value if isinstance(value, list | tuple) else [value]:
             spoken += [flag, str(each)] if name in known else ["--set", f"{name}={json.dumps(each)}"]
     return spoken
+
+
+def spelled(box: Iterable[int]) -> str:
+    """A box as a flag has it."""
+    return ",".join(map(str, box))
 
 
 def scene_table(scene: "Scene") -> str:

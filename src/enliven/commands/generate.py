@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from enliven.commands.flags import OUTPUT, Inputs, Sampling, arguments, values
+from enliven.commands.flags import NOTHING_MADE, OUTPUT, Inputs, Made, Published, Sampling, arguments, values
 from enliven.errors import Cancelled, StorageError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from enliven.types import OnProgress
 
 RUNS = Path("runs")
+UNSAID = (("prompt", ""), ("turns", "para"))  # values that need not be repeated in a command line
 
 
 def generate(
@@ -28,9 +29,8 @@ def generate(
     *,
     inputs: Inputs | None = None,
     sampling: Sampling | None = None,
-    output: Annotated[Path | None, Parameter(alias="-o", group=OUTPUT)] = None,
-    run: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
-    dry_run: Annotated[bool, Parameter(group=OUTPUT)] = False,
+    as_published: Published | None = None,
+    made: Made = NOTHING_MADE,
     settings: Annotated[tuple[str, ...], Parameter("--set", group=OUTPUT, show_default=False)] = (),
 ) -> None:
     """Make a video from a portrait, speech and a prompt.
@@ -39,32 +39,36 @@ def generate(
 
     Args:
         run_file: A TOML file with any of the values below, as in examples/.
-        output: The MP4 file to write. Default: video.mp4 in the run folder.
-        run: Folder that keeps everything about the run. Default: a new one in runs/.
-        dry_run: Show what would be made, how long it would take and how much memory, and stop.
         settings: NAME=VALUE for anything a run file may hold, for example guidance.text=2.0.
 
     """
-    given = values(*(group for group in (inputs, sampling) if group is not None))
+    given = values(*(group for group in (as_published, inputs, sampling) if group is not None))
     from enliven import config
+    from enliven.commands import plan
     from enliven.commands.console import say, target
-    from enliven.commands.plan import describe
     from enliven.commands.progress import listener
     from enliven.commands.request import RunFile, gather
     from enliven.run import check, start
 
     whole = config.parse(RunFile, gather(run_file, given, settings))
+    output = made.output
     path = target(output, ".mp4") if output else None
     check(whole.request(), path)
+    if made.show_speakers:
+        overlay = target(made.show_speakers, ".png")
+        check(whole.request(), overlay)
+        say(*plan.show_speakers(whole.request(), overlay))
+        if not made.dry_run:
+            return
     with listener() as tell:
         pipeline = load(whole.model, tell)
-        if dry_run:
-            plan = describe(pipeline, whole.request())
+        if made.dry_run:
+            told = plan.describe(pipeline, whole.request())
         else:
-            folder, began = run or free_folder(RUNS / (output.stem if output else "run")), time.perf_counter()
+            folder, began = made.run or free_folder(RUNS / (output.stem if output else "run")), time.perf_counter()
             with resumable(folder):
                 video = start(pipeline, whole.request(), folder, path, tell)
-    say(*(plan if dry_run else summary(video, folder, time.perf_counter() - began)))
+    say(*(told if made.dry_run else summary(video, folder, time.perf_counter() - began)))
 
 
 def resume(folder: Path, /) -> None:
@@ -150,7 +154,7 @@ def command(record: "Record", video: Path) -> str:
     """The command line that makes the same video again."""
     request = record.request
     chosen = {field.name: getattr(request, field.name) for field in fields(request)}
-    chosen = {name: value for name, value in chosen.items() if value is not None and (name, value) != ("prompt", "")}
+    chosen = {name: value for name, value in chosen.items() if value is not None and (name, value) not in UNSAID}
     chosen["guidance"] = {name: value for name, value in asdict(request.guidance).items() if value is not None}
     chosen["model"] = record.model
     return shlex.join(["enliven", "generate", *arguments(chosen), "-o", str(video)])

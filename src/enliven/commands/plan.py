@@ -3,12 +3,17 @@
 import resource
 import time
 from dataclasses import replace
+from pathlib import Path
 from textwrap import shorten
 
 import torch
 
 from enliven.commands.progress import clock
-from enliven.encode import Encoded
+from enliven.encode import Encoded, read_picture
+from enliven.errors import RequestError
+from enliven.media.overlay import draw_speakers
+from enliven.media.storage import replacing
+from enliven.people import place_people
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.systems.spec import ModelSpec
@@ -34,6 +39,25 @@ def describe(pipeline: AvatarPipeline, request: GenerateRequest) -> list[str]:
         *([f"  and {len(plans) - MOST_CLIPS} more"] if len(plans) > MOST_CLIPS else []),
         f"time    about {clock(seconds)} on this machine",
         f"memory  about {memory(pipeline):.1f} GiB",
+    ]
+
+
+def show_speakers(request: GenerateRequest, path: Path) -> list[str]:
+    """Draw into ``path`` who speaks where, and say it. Raises RequestError where nobody is seen or heard."""
+    picture = read_picture(request)
+    if picture is None or not request.audio:
+        raise RequestError(
+            f"there is {'no voice' if picture else 'no picture'}, so no speaker to show", hint="give both"
+        )
+    people = place_people(request, picture)
+    with replacing(path) as part:
+        draw_speakers(picture, people).save(part, format="PNG")
+    return [
+        f"speakers  {path}",
+        *(
+            f"  {number:<4}  {person.name} at {','.join(map(str, person.box))}"
+            for number, person in enumerate(people, 1)
+        ),
     ]
 
 

@@ -1,18 +1,23 @@
 """From flags and a run file to a checked request and the model it is for."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from enliven import config
+from enliven.commands.flags import SILENCE
 from enliven.errors import ConfigError
+from enliven.media.speakers_file import read_speakers_file
 from enliven.request import GenerateRequest
 
 DEFAULT_MODEL = "longcat-toon"
-FILES = ("portrait", "video", "timeline")
+FILES = ("portrait", "video", "timeline", "input")
 SCENE = {"from": "start", "prompt": "prompt"}  # what a scene is called in TOML, and in a request
 EXAMPLE = '[[scene]] tables, each with from = 12.5 and prompt = "..."'
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,8 @@ class RunFile(GenerateRequest):
 def gather(run_file: Path | None, flags: Mapping[str, Any], settings: Sequence[str] = ()) -> dict[str, Any]:
     """The values of a run file, changed by ``--set``, changed by flags: the later wins.
 
-    Paths in a run file start at its own folder. Raises ConfigError.
+    An ``input`` file fills in what none of them says. Paths in a run file start at its own folder. Raises ConfigError,
+    and what ``read_speakers_file`` raises.
     """
     written = placed(config.read(run_file), run_file.parent) if run_file else {}
     chosen = config.override(written, settings)
@@ -40,7 +46,41 @@ def gather(run_file: Path | None, flags: Mapping[str, Any], settings: Sequence[s
         merged["scene"] = timeline(Path(merged.pop("timeline")))
     if "scene" in merged:
         merged["timeline"] = scenes(merged.pop("scene"))
+    if isinstance(merged.get("input"), str | Path):
+        merged = published(Path(merged.pop("input")), merged)
+    if isinstance(merged.get("audio"), list | tuple):
+        merged["audio"] = [None if str(path) == SILENCE else path for path in merged["audio"]]
+    if isinstance(merged.get("speakers"), list | tuple):
+        merged["speakers"] = [box(place) or place for place in merged["speakers"]]
     return merged
+
+
+def published(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``given`` values, and what an input file of LongCat or InfiniteTalk says about the rest.
+
+    Where another picture is given, the boxes of the file do not count.
+    """
+    file = read_speakers_file(path)
+    found: dict[str, Any] = {"prompt": file.prompt, "audio": file.voices, "turns": file.turns.value}
+    if not given.keys() & {"portrait", "video"}:
+        found |= {"portrait": file.portrait, "video": file.video, "speakers": file.boxes}
+        if file.others:
+            logger.warning("%d people of %s who have no voice stay in the background", len(file.others), path.name)
+    return found | dict(given)
+
+
+def box(place: Any) -> list[int] | None:
+    """The four numbers of "top,left,bottom,right"; None for what is no text of numbers. Raises ConfigError."""
+    parts = place.split(",") if isinstance(place, str) else []
+    try:
+        numbers = [int(part) for part in parts]
+    except ValueError:
+        return None
+    if numbers and len(numbers) != 4:
+        raise ConfigError(
+            f"the speaker {place!r} has {len(numbers)} numbers; 4 were expected", hint="give top,left,bottom,right"
+        )
+    return numbers or None
 
 
 def timeline(path: Path) -> Any:
@@ -67,5 +107,10 @@ def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The same values, with the paths among them taken from ``folder``."""
     found: dict[str, Any] = {name: str(folder / values[name]) for name in FILES if isinstance(values.get(name), str)}
     if isinstance(values.get("audio"), list):
-        found["audio"] = [str(folder / str(path)) for path in values["audio"]]
+        found["audio"] = [path if path == SILENCE else str(folder / str(path)) for path in values["audio"]]
+    if isinstance(values.get("speakers"), list):
+        masks = [isinstance(place, str) and box(place) is None for place in values["speakers"]]
+        found["speakers"] = [
+            str(folder / place) if mask else place for place, mask in zip(values["speakers"], masks, strict=True)
+        ]
     return dict(values) | found
