@@ -4,8 +4,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,7 +16,7 @@ from enliven.models.backbone import ClipCache
 from enliven.models.networks import Networks
 from enliven.people import soundtrack
 from enliven.request import GenerateRequest, Scales
-from enliven.systems.opening import Dtype, choices, open_model
+from enliven.systems.opening import AS_IT_IS, Choices, Dtype, open_model
 from enliven.systems.spec import ModelSpec
 from enliven.types import ClipPlan, Conditioning, LatentClip, OnProgress, Progress, Video, ignore_progress
 
@@ -37,10 +35,10 @@ class FinishedClip:
 
 
 class AvatarPipeline:
-    """A model, ready to make videos; ``chosen`` are the arguments of ``load`` that were not left to the model."""
+    """A model, ready to make videos; ``choices`` tell how it was loaded."""
 
-    def __init__(self, spec: ModelSpec, networks: Networks, chosen: Mapping[str, Any] = MappingProxyType({})) -> None:
-        self.spec, self.networks, self.chosen = spec, networks, chosen
+    def __init__(self, spec: ModelSpec, networks: Networks, choices: Choices = AS_IT_IS) -> None:
+        self.spec, self.networks, self.choices = spec, networks, choices
         self.device = next(networks.backbone.parameters()).device
 
     @classmethod
@@ -50,7 +48,7 @@ class AvatarPipeline:
         *,
         device: str = "auto",
         dtype: Dtype = "auto",
-        weights: Path | None = None,
+        weights: Path | str | None = None,
         loras: Sequence[str] = (),
         expressiveness: float | None = None,
     ) -> "AvatarPipeline":
@@ -64,9 +62,9 @@ class AvatarPipeline:
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        chosen = choices(dtype=dtype, weights=weights, loras=loras, expressiveness=expressiveness)
-        spec, networks = open_model(model, **chosen)
-        return cls(spec, networks.to(device), chosen)
+        choices = Choices(dtype, Path(weights) if weights else None, tuple(loras), expressiveness).absolute()
+        spec, networks = open_model(model, choices)
+        return cls(spec, networks.to(device), choices)
 
     def generate(self, request: GenerateRequest, on_progress: OnProgress = ignore_progress) -> Video:
         """The whole video, with the sound of the request, in memory. Raises RequestError, MediaError."""

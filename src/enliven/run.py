@@ -37,6 +37,7 @@ from enliven.models.networks import fingerprint
 from enliven.people import soundtrack
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
+from enliven.systems.opening import AS_IT_IS, Choices
 from enliven.systems.spec import ModelSpec
 from enliven.types import OnProgress, Progress, ignore_progress
 
@@ -57,6 +58,7 @@ class Record:
     weights: str
     versions: Mapping[str, str]
     resolved: Mapping[str, Any]
+    choices: Choices = AS_IT_IS
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def check(request: GenerateRequest, output: Path | None = None) -> None:
 def resume(
     folder: Path,
     on_progress: OnProgress = ignore_progress,
-    load: Callable[[str], AvatarPipeline] = AvatarPipeline.load,
+    load: Callable[..., AvatarPipeline] = AvatarPipeline.load,
 ) -> Path:
     """Go on with a run that was stopped; the video is that of a run that was not.
 
@@ -118,7 +120,7 @@ def resume(
         return record.output
     with _alone(folder):
         _check_inputs(record)
-        pipeline = load(record.model)
+        pipeline = load(record.model, **record.choices.given)
         if fingerprint(pipeline.networks) != record.weights:
             raise RequestError(
                 f"the weights of {record.model} are not those the run was started with", hint="start it anew"
@@ -191,6 +193,7 @@ def _record(pipeline: AvatarPipeline, request: GenerateRequest, output: Path, en
         weights=fingerprint(pipeline.networks),
         versions=_versions(),
         resolved=_resolved(request.apply(pipeline.spec), encoded),
+        choices=pipeline.choices,
     )
 
 

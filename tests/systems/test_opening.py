@@ -15,7 +15,7 @@ from enliven.models.networks import fingerprint, save_networks
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.systems import MODELS, choose_model
-from enliven.systems.opening import open_model, split_strength
+from enliven.systems.opening import Choices, Dtype, open_model, split_strength
 from published_folders import write_all, write_json, write_lora
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, write_portrait, write_speech
 
@@ -89,7 +89,7 @@ def test_a_folder_tells_its_model(tmp_path: Path, folder: str, left: tuple[str, 
 
 def test_the_folder_knows_the_shift(place: Path) -> None:
     write_json(place / NEW / "scheduler" / "scheduler_config.json", {"shift": 3.0})
-    spec, _ = open_model("longcat-1.5-undistilled", weights=place / NEW)
+    spec, _ = open_model("longcat-1.5-undistilled", Choices(weights=place / NEW))
     assert spec.schedule(50)[1] == pytest.approx(3 * 0.979612 / (1 + 2 * 0.979612), abs=1e-5)
     assert spec.continuation_schedule is not None
     assert spec.continuation_schedule(50)[1] == spec.schedule(50)[1]
@@ -99,6 +99,7 @@ def test_the_distillation_lora_is_attached_and_expressiveness_is_its_strength(wr
     full = AvatarPipeline.load("longcat-1.5", weights=written / NEW, device="cpu")
     half = AvatarPipeline.load("longcat-1.5", weights=written / NEW, device="cpu", expressiveness=0.5)
     bare = AvatarPipeline.load("longcat-1.5-undistilled", weights=written / NEW, device="cpu")
+    assert half.choices == Choices(weights=(written / NEW).resolve(), expressiveness=0.5)
     assert [adapter.strength for adapter in adapters(full)] == [1.0, 1.0]
     assert [adapter.strength for adapter in adapters(half)] == [0.5, 0.5]
     assert not adapters(bare)
@@ -111,6 +112,15 @@ def test_other_loras_add_to_it(written: Path, tmp_path: Path) -> None:
     assert sorted(adapter.strength for adapter in adapters(pipeline)) == [0.25, 1.0, 1.0, 1.0]
 
 
+def test_choices_hold_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    choices = Choices(weights=Path("mine"), loras=("a.safetensors:0.5", "b.safetensors")).absolute()
+    assert choices.given == {
+        "weights": tmp_path / "mine",
+        "loras": (f"{tmp_path / 'a.safetensors'}:0.5", f"{tmp_path / 'b.safetensors'}:1"),
+    }
+
+
 def test_a_path_may_have_a_strength() -> None:
     assert split_strength("a/b.safetensors") == (Path("a/b.safetensors"), 1.0)
     assert split_strength("a/b.safetensors:-0.5") == (Path("a/b.safetensors"), -0.5)
@@ -120,18 +130,18 @@ def test_a_path_may_have_a_strength() -> None:
 def test_a_lora_that_is_missing_is_an_error(place: Path) -> None:
     """The published code goes on without it, and shows noise."""
     with pytest.raises(WeightsError, match=r"no LoRA at .*style"):
-        open_model("longcat-1.5", weights=place / NEW, loras=("style.safetensors:2",))
+        open_model("longcat-1.5", Choices(weights=place / NEW, loras=("style.safetensors:2",)))
     (place / NEW / "lora" / "dmd_lora.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"no LoRA at .*dmd_lora"):
-        open_model("longcat-1.5", weights=place / NEW)
-    open_model("longcat-1.5-undistilled", weights=place / NEW)
+        open_model("longcat-1.5", Choices(weights=place / NEW))
+    open_model("longcat-1.5-undistilled", Choices(weights=place / NEW))
 
 
 def test_expressiveness_needs_a_distilled_model_and_a_number(written: Path) -> None:
     with pytest.raises(RequestError, match="longcat has no expressiveness"):
-        open_model("longcat", weights=written / OLD, expressiveness=0.5)
+        open_model("longcat", Choices(weights=written / OLD, expressiveness=0.5))
     with pytest.raises(ConfigError, match="strength nan"):
-        open_model("longcat-1.5", weights=written / NEW, expressiveness=float("nan"))
+        open_model("longcat-1.5", Choices(weights=written / NEW, expressiveness=float("nan")))
 
 
 def test_models_and_folders_that_do_not_belong_together_are_told_apart(written: Path, tmp_path: Path) -> None:
@@ -159,7 +169,7 @@ def test_models_and_folders_that_do_not_belong_together_are_told_apart(written: 
 def test_the_variant_of_the_model_is_asked_for(place: Path) -> None:
     shutil.rmtree(place / NEW / "base_model_int8")
     with pytest.raises(WeightsError, match=r"the variant int8 of LongCat-Video-Avatar-1.5 is not in"):
-        open_model("longcat-1.5-int8", weights=place / NEW)
+        open_model("longcat-1.5-int8", Choices(weights=place / NEW))
 
 
 def test_published_folders_are_found_where_the_environment_says(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +193,7 @@ def test_a_folder_saved_here_tells_its_model_by_its_sizes_or_its_name(
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_only_backbone_and_text_encoder_may_be_smaller(tmp_path: Path, dtype: str, expected: torch.dtype) -> None:
+def test_only_backbone_and_text_encoder_may_be_smaller(tmp_path: Path, dtype: Dtype, expected: torch.dtype) -> None:
     save_networks(tiny_networks(), tmp_path)
     pipeline = AvatarPipeline.load("longcat-toon", weights=tmp_path, dtype=dtype, device="cpu")
     dtypes = {name: next(network.parameters()).dtype for name, network in pipeline.networks.parts.items()}

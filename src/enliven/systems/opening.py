@@ -1,6 +1,6 @@
 """A model with its networks: by name or from a folder of weights, with the LoRAs it runs with."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,50 +17,54 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def open_model(
-    name: str | None = None,
-    *,
-    dtype: Dtype = "auto",
-    weights: Path | None = None,
-    loras: Sequence[str] = (),
-    expressiveness: float | None = None,
-) -> tuple[ModelSpec, Networks]:
-    """A model by name, or the one that a folder of ``weights`` is for, and its networks.
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How a model is opened, see ``AvatarPipeline.load``: the type it runs in, its folder, its LoRAs."""
 
-    A published folder knows the shift of its schedule better than we do. For the rest see ``AvatarPipeline.load``.
-    Raises RequestError, ConfigError, WeightsError.
+    dtype: Dtype = "auto"
+    weights: Path | None = None
+    loras: tuple[str, ...] = ()
+    expressiveness: float | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Those that say something."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value != getattr(AS_IT_IS, name)}
+
+    def absolute(self) -> "Choices":
+        """The same from any folder."""
+        files = (split_strength(lora) for lora in self.loras)
+        loras = tuple(f"{path.resolve()}:{strength:g}" for path, strength in files)
+        return replace(self, weights=self.weights and self.weights.resolve(), loras=loras)
+
+
+AS_IT_IS = Choices()
+
+
+def open_model(name: str | None = None, choices: Choices = AS_IT_IS) -> tuple[ModelSpec, Networks]:
+    """A model by name, or the one that the chosen folder is for, and its networks.
+
+    A published folder knows the shift of its schedule better than we do. Raises RequestError, ConfigError,
+    WeightsError.
     """
-    spec = choose_model(name, weights)
-    folder = spec.weights if weights is None else weights
-    wanted = [(read_lora(path), strength) for path, strength in lora_files(spec, folder, loras, expressiveness)]
+    spec = choose_model(name, choices.weights)
+    folder = spec.weights if choices.weights is None else choices.weights
+    wanted = [(read_lora(path), strength) for path, strength in lora_files(spec, folder, choices)]
     if find_hearing(folder) is not None:
         spec = spec.shifted(open_published(folder, spec.variant).shift)
-    networks = load_networks(folder, DTYPES[dtype], spec.variant)
+    networks = load_networks(folder, DTYPES[choices.dtype], spec.variant)
     for lora, strength in wanted:
         attach_lora(networks.backbone, lora, strength)
     return spec, networks
 
 
-def choices(**chosen: Any) -> dict[str, Any]:
-    """The arguments of ``open_model`` that say something, with paths that hold in any folder."""
-    given = {name: value for name, value in chosen.items() if value not in (None, "auto", ())}
-    if "weights" in given:
-        given["weights"] = given["weights"].resolve()
-    if "loras" in given:
-        files = map(split_strength, given["loras"])
-        given["loras"] = tuple(f"{path.resolve()}:{strength:g}" for path, strength in files)
-    return given
-
-
-def lora_files(
-    spec: ModelSpec, folder: Path, loras: Sequence[str] = (), expressiveness: float | None = None
-) -> list[tuple[Path, float]]:
+def lora_files(spec: ModelSpec, folder: Path, choices: Choices = AS_IT_IS) -> list[tuple[Path, float]]:
     """File and strength of every LoRA: of the model's own, which made it quick, the strength is its expressiveness.
 
-    Each of ``loras`` is ``PATH`` or ``PATH:STRENGTH``. Raises RequestError for an ``expressiveness`` where the model
-    has no such LoRA.
+    Raises RequestError for an ``expressiveness`` where the model has no such LoRA.
     """
-    files = [split_strength(lora) for lora in loras]
+    files, expressiveness = [split_strength(lora) for lora in choices.loras], choices.expressiveness
     if spec.distillation is not None:
         path = folder / "lora" / f"{spec.distillation}.safetensors"
         return [(path, 1.0 if expressiveness is None else expressiveness), *files]
