@@ -26,6 +26,7 @@ app.command(
     "enliven.commands.demo:demo", help="Make a short video from a portrait and speech that are drawn and shipped."
 )
 app.command("enliven.commands.models:models", help="List the models and what they need.")
+app.command("enliven.commands.doctor:doctor", help="Say what this machine can run, and what it lacks.")
 app.command("enliven.commands.train:train", help="Train the toon model by a recipe.")
 
 toon = App(name="toon", help="The drawn world: portraits, clips and data whose truth is known.")

@@ -1,0 +1,197 @@
+"""What a model needs, found before it is here: its networks are built without memory and run on shapes alone."""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from enliven.models.backbone import BlockCache, ClipCache
+from enliven.models.networks import PARTS, NetworkParams, Params, build_network
+from enliven.runtime.attention import CrossAttend, SelfAttend
+from enliven.runtime.memory import AUTOENCODER, BACKBONE, LARGE, TEXT, Needs, Part
+from enliven.systems.spec import ModelSpec
+from enliven.types import Conditioning, LatentLayout, Text
+
+FEW = (2, 3)  # latents whose decoding tells that of any number
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What the backbone is given once in each step of a clip that continues another."""
+
+    latents: Float[Tensor, "1 c t h w"]
+    sigma: Float[Tensor, "1 t"]
+    cond: Conditioning
+    layout: LatentLayout
+
+    def run(self, backbone: nn.Module, cache: ClipCache | None = None) -> Float[Tensor, "1 c t h w"]:
+        """Run it."""
+        return backbone(self.latents, self.sigma, self.cond, self.layout, cache)
+
+
+def example_pass(
+    spec: ModelSpec, size: tuple[int, int] | None = None, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Pass:
+    """Inputs as those of a clip of ``spec``, at its own size or another; there is nothing in them but noise."""
+    geometry, params, autoencoder = spec.geometry, spec.params, spec.params.autoencoder
+    frames, context = geometry.latents(geometry.frames), geometry.latents(geometry.context)
+    layout = spec.arrange(frames=frames, context=context, reference=True)
+    height, width = (side // autoencoder.spatial_factor for side in size or spec.size)
+    sigma = torch.full((1, len(layout)), 0.5, device=device)
+    sigma[:, : layout.clean] = 0
+    hearing = params.backbone.audio
+    assert hearing is not None, "a model that is generated with hears"
+    text = _noise(1, params.text.length, _text_width(params), device=device, dtype=dtype)
+    windows = (geometry.frames, hearing.audio_window, hearing.audio_block, hearing.audio_channel)
+    told = Text(text, torch.ones(1, params.text.length, dtype=torch.bool, device=device))
+    cond = Conditioning(told, told, _noise(1, 1, *windows, device=device, dtype=dtype))
+    return Pass(_noise(1, autoencoder.channels, len(layout), height, width, device=device), sigma, cond, layout)
+
+
+def model_needs(spec: ModelSpec) -> Needs:
+    """What all networks of a model need for a clip of its own size. Raises MissingExtra."""
+    networks = {name: shapes_of(getattr(spec.params, name)) for name in PARTS}
+    parts = {name: Part(_count(network)) for name, network in networks.items()}
+    decoder = networks[AUTOENCODER]
+    if spec.decoder in spec.params.decoders:
+        decoder = shapes_of(spec.params.decoders[spec.decoder])
+        parts[spec.decoder] = Part(_count(decoder))
+    text = tuple(map(_count, networks[TEXT].network.encoder.block))
+    parts[TEXT] = Part(parts[TEXT].parameters, text)
+    with FakeTensorMode(), torch.no_grad():
+        parts[AUTOENCODER] = Part(parts[AUTOENCODER].parameters, (), *_decoding(spec, decoder))
+        parts[BACKBONE], cache = _backbone_part(spec, networks[BACKBONE])
+    return Needs(parts, cache)
+
+
+def pass_flops(spec: ModelSpec, size: tuple[int, int] | None = None) -> int:
+    """Multiplications and additions of one pass of the backbone."""
+    backbone = shapes_of(spec.params.backbone)
+    blocks, backbone.blocks = backbone.blocks, backbone.blocks[:1]
+    counter = FlopCounterMode(display=False)
+    with FakeTensorMode(), torch.no_grad(), counter:
+        example_pass(spec, size).run(filled(backbone))
+    by_module = counter.get_flop_counts()
+    block = sum(sum(counts.values()) for name, counts in by_module.items() if name.endswith("blocks.0"))
+    return int(counter.get_total_flops() + (len(blocks) - 1) * block)
+
+
+def shapes_of(params: Params) -> Any:
+    """A network that can be counted and not run."""
+    with torch.device("meta"):
+        return build_network(params, lambda: Tokenizer(BPE())).eval()
+
+
+def filled(network: Any, make: Callable[..., Tensor] = torch.empty, dtype: torch.dtype | None = None) -> Any:
+    """The same with new tensors, in place; within a ``FakeTensorMode`` they have a device and no memory."""
+    for module in network.modules():
+        for name, value in module._parameters.items():
+            if value is not None:
+                module._parameters[name] = nn.Parameter(make(value.shape, dtype=dtype or value.dtype), False)  # noqa: FBT003
+        for name, value in module._buffers.items():
+            if value is not None:
+                module._buffers[name] = make(value.shape, dtype=value.dtype)
+    return network
+
+
+class PeakMemory(TorchDispatchMode):
+    """Counts the bytes of tensors made inside that are alive at a time; ``peak`` is the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.held = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and count what it made."""
+        made = function(*args, **(kwargs or {}))
+        for tensor in _tensors(made):
+            self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage: Any) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.held -= size
+
+
+def _backbone_part(spec: ModelSpec, backbone: Any) -> tuple[Part, int]:
+    """The backbone, and the bytes of the keys it keeps. One block is run: all are alike."""
+    parameters, blocks = _count(backbone), tuple(map(_count, backbone.blocks))
+    backbone.blocks = backbone.blocks[:1]
+    dtype = torch.bfloat16 if parameters >= LARGE else torch.float32
+    given = example_pass(spec, dtype=dtype)
+    cache = ClipCache() if given.layout.cacheable else None
+    with _attending_freely(filled(backbone, dtype=dtype)), PeakMemory() as memory:
+        given.run(backbone, cache)
+    kept = _kept(cache[0]) if cache is not None and cache.filled else 0
+    return Part(parameters, blocks, memory.peak - kept), kept * len(blocks)
+
+
+def _decoding(spec: ModelSpec, autoencoder: Any) -> tuple[int, int]:
+    """Bytes that decoding takes, latent by latent, and a clip at once. More latents take evenly more."""
+    filled(autoencoder)
+    height, width = (side // autoencoder.spatial_factor for side in spec.size)
+    peaks = []
+    for count in (1, *FEW):
+        stream = autoencoder.stream()
+        stream.push(torch.empty(1, autoencoder.channels, 1, height, width))
+        with PeakMemory() as memory:
+            stream.push(torch.empty(1, autoencoder.channels, count, height, width))
+        peaks.append(memory.peak)
+    one, few, more = peaks
+    return one, few + (spec.geometry.latents(spec.geometry.frames) - FEW[0]) * (more - few)
+
+
+@contextmanager
+def _attending_freely(network: nn.Module) -> Iterator[None]:
+    """Attention as fused kernels do it: nothing is held but what comes out."""
+    leaves = [leaf for leaf in network.modules() if isinstance(leaf, SelfAttend | CrossAttend)]
+    before = [leaf.kernel for leaf in leaves]
+    for leaf in leaves:
+        leaf.kernel = lambda q, k, v, bias=None: torch.empty_like(q)  # noqa: ARG005
+    try:
+        yield
+    finally:
+        for leaf, kernel in zip(leaves, before, strict=True):
+            leaf.kernel = kernel
+
+
+def _kept(block: BlockCache) -> int:
+    return sum(0 if kept is None else kept.nbytes for kept in (block.keys, block.values))
+
+
+def _tensors(made: Any) -> Iterator[Tensor]:
+    for each in made if isinstance(made, list | tuple) else (made,):
+        if isinstance(each, Tensor):
+            yield each
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _noise(*shape: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, device=device, dtype=dtype)
+
+
+def _text_width(params: NetworkParams) -> int:
+    return int(params.text.config.get("d_model", 512))

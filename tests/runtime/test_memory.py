@@ -1,0 +1,106 @@
+"""Plans over a table of machines and models."""
+
+from dataclasses import replace
+
+import pytest
+
+from enliven.errors import ConfigError
+from enliven.runtime.machine import Machine
+from enliven.runtime.memory import MemoryPlan, Needs, Part, plan_memory, weights_bytes
+
+GIB = 2**30
+MILLION = 10**6
+
+TOON = Needs(
+    {
+        "backbone": Part(6 * MILLION, (MILLION,) * 6, working=13 * MILLION),
+        "autoencoder": Part(2 * MILLION, working=10 * MILLION, whole=40 * MILLION),
+        "audio": Part(MILLION),
+        "text": Part(MILLION, (MILLION // 4,) * 3),
+    },
+    cache=2 * MILLION,
+)
+# As found for the models of those names.
+LONGCAT = Needs(
+    {
+        "backbone": Part(15_872 * MILLION, (329 * MILLION,) * 48, working=int(3.9 * GIB)),
+        "autoencoder": Part(127 * MILLION, working=int(6.6 * GIB), whole=int(10.6 * GIB)),
+        "audio": Part(94 * MILLION),
+        "text": Part(5_681 * MILLION, (193 * MILLION,) * 24),
+    },
+    cache=int(5.7 * GIB),
+)
+SOUL = Needs(
+    {
+        "backbone": Part(6_166 * MILLION, (202 * MILLION,) * 30, working=int(4.5 * GIB)),
+        "autoencoder": Part(890 * MILLION, working=int(8.3 * GIB), whole=int(14.5 * GIB)),
+        "audio": Part(8 * MILLION),
+        "text": Part(5_681 * MILLION, (193 * MILLION,) * 24),
+    }
+)
+LAPTOP, WORKSTATION = Machine(8 * GIB), Machine(64 * GIB, 24 * GIB)
+SMALL_HOST, SERVER = Machine(16 * GIB, 24 * GIB), Machine(256 * GIB, 80 * GIB)
+
+EVERYTHING = MemoryPlan("float32")
+LARGE = MemoryPlan("bfloat16")
+STREAMED = replace(LARGE, release_text=True, stream_decoder=True)
+BLOCKS = replace(STREAMED, offload=True)
+
+
+@pytest.mark.parametrize(
+    ("needs", "machine", "expected", "fits"),
+    [
+        (TOON, LAPTOP, EVERYTHING, True),
+        (TOON, WORKSTATION, EVERYTHING, True),
+        (LONGCAT, SERVER, LARGE, True),
+        (LONGCAT, WORKSTATION, BLOCKS, True),
+        (LONGCAT, SMALL_HOST, replace(BLOCKS, held=False), True),
+        (LONGCAT, Machine(32 * GIB, 24 * GIB), replace(BLOCKS, quantise="int8"), True),
+        (LONGCAT, Machine(32 * GIB), replace(BLOCKS, held=False), True),
+        (LONGCAT, LAPTOP, replace(BLOCKS, held=False, quantise="int8", cache=False), False),
+        (LONGCAT, Machine(64 * GIB, 48 * GIB), replace(LARGE, release_text=True), True),
+        (LONGCAT, Machine(64 * GIB, 44 * GIB), STREAMED, True),
+        (SOUL, SERVER, LARGE, True),
+        (SOUL, WORKSTATION, BLOCKS, True),
+        (SOUL, Machine(16 * GIB, 28 * GIB), STREAMED, True),
+        (SOUL, LAPTOP, replace(BLOCKS, held=False, quantise="int8"), False),
+    ],
+)
+def test_the_fastest_plan_that_fits(needs: Needs, machine: Machine, expected: MemoryPlan, *, fits: bool) -> None:
+    plan = plan_memory(needs, machine)
+    assert replace(plan, needed=0, room=0) == expected
+    assert plan.fits is fits
+    assert plan.needed > 0
+
+
+@pytest.mark.parametrize("needs", [TOON, LONGCAT, SOUL])
+@pytest.mark.parametrize("machine", [LAPTOP, WORKSTATION, SMALL_HOST, SERVER])
+def test_low_takes_the_least_and_full_keeps_everything(needs: Needs, machine: Machine) -> None:
+    low, auto, full = (plan_memory(needs, machine, choice) for choice in ("low", "auto", "full"))
+    assert low.needed <= auto.needed <= full.needed
+    assert low.offload
+    assert replace(full, needed=0, room=0) == MemoryPlan(needs.dtype)
+    assert low.fits or not auto.fits
+
+
+def test_more_memory_never_makes_a_plan_slower_or_less_exact() -> None:
+    plans = [plan_memory(LONGCAT, Machine(64 * GIB, gib * GIB)) for gib in range(6, 96, 6)]
+    prices = [(not plan.fits, plan.quantise != "none", plan.offload, plan.stream_decoder) for plan in plans]
+    assert prices == sorted(prices, reverse=True)
+
+
+def test_what_is_counted() -> None:
+    """By hand: with blocks one by one, a GPU holds two, and the largest of reading, making and decoding counts."""
+    low = plan_memory(LONGCAT, WORKSTATION)
+    others = 4 * (127 + 94) * MILLION
+    backbone = 2 * (15_872 - 48 * 329 + 2 * 329) * MILLION
+    assert low.needed == others + backbone + int(3.9 * GIB) + int(5.7 * GIB)
+    full = plan_memory(LONGCAT, WORKSTATION, "full")
+    assert full.needed == others + 2 * (15_872 + 5_681) * MILLION + int(10.6 * GIB)
+    assert weights_bytes(LONGCAT, "bfloat16", "int8")["backbone"] == 15_872 * MILLION
+    assert weights_bytes(LONGCAT, "bfloat16", "int8")["text"] == 2 * 5_681 * MILLION
+
+
+def test_an_unknown_choice_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'tiny' is not known"):
+        plan_memory(TOON, LAPTOP, "tiny")
