@@ -42,6 +42,7 @@ def test_a_size_that_is_none_is_refused(size: str) -> None:
         {"portrait": Path("my face.png"), "audio": (Path("a.wav"), Path("b.wav")), "prompt": 'it\'s "me" --seed'},
         {"video": Path("v.mp4"), "width": 64, "height": 32, "guidance": {"audio": 3.5, "text": 1.0}, "seed": 3},
         {"audio": (Path("a.wav"), Path("silence")), "speakers": ("1,2,3,4", "5,6,7,8"), "turns": "add"},
+        {"weights": Path("a b"), "loras": ("a.safetensors:0.5", "b"), "expressiveness": 0.8, "dtype": "float32"},
         {"model": "longcat-toon", "seconds": 2.5, "steps": 4, "reference_index": -2, "skip_radius": 0},
     ],
 )

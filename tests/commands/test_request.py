@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from enliven import config
-from enliven.commands.request import DEFAULT_MODEL, RunFile, gather
+from enliven.commands.request import RunFile, gather
 from enliven.errors import ConfigError, RequestError
 from enliven.media.regions import Box
 from enliven.media.voices import Turns
@@ -33,7 +33,7 @@ def test_flags_win_over_settings_and_settings_over_the_file(run_file: Path) -> N
     whole = config.parse(RunFile, gather(run_file, flags, ["steps=6", "guidance.text=1.5", "seed=9"]))
     assert (whole.steps, whole.seed, whole.guidance) == (4, 9, Scales(1.5, 5.0))
     assert whole.portrait == Path("here.png")
-    assert whole.model == DEFAULT_MODEL
+    assert whole.model is None, "left to the weights"
 
 
 def test_a_misspelt_setting_is_refused_with_a_guess(run_file: Path) -> None:
@@ -143,3 +143,14 @@ def test_speakers_in_a_run_file_are_boxes_or_masks_beside_it(tmp_path: Path) -> 
 def test_a_box_of_other_than_four_numbers_is_refused() -> None:
     with pytest.raises(ConfigError, match="'1,2,3' has 3 numbers; 4 were expected"):
         gather(None, {"speakers": ("1,2,3",)})
+
+
+def test_a_run_file_names_weights_and_loras_from_its_own_folder(tmp_path: Path) -> None:
+    run_file = tmp_path / "run.toml"
+    run_file.write_text('seconds = 1.0\nweights = "LongCat"\nloras = ["style.safetensors:0.5"]\nexpressiveness = 1.5\n')
+    choices = config.parse(RunFile, gather(run_file, {})).choices()
+    assert choices.given == {
+        "weights": tmp_path / "LongCat",
+        "loras": (f"{tmp_path / 'style.safetensors'}:0.5",),
+        "expressiveness": 1.5,
+    }

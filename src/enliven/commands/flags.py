@@ -18,7 +18,7 @@ SAMPLING = Group("Sampling", sort_key=2)
 OUTPUT = Group("Output", sort_key=3)
 
 GUIDANCE = {"text_guidance": "text", "audio_guidance": "audio"}
-SPELLED = {"video": "--continue"}
+SPELLED = {"video": "--continue", "loras": "--lora"}
 SILENCE = "silence"  # in place of the sound file of somebody who only listens
 
 
@@ -54,7 +54,15 @@ class Sampling:
     """How the video is made. What is left out, the model decides."""
 
     model: str | None = None
-    """Name of a model; `enliven models` lists them."""
+    """Name of a model; `enliven models` lists them. Default: what the weights are for, or longcat-toon."""
+    weights: Path | None = None
+    """Folder of weights, as published or saved here. Default: looked for where ENLIVEN_WEIGHTS says."""
+    loras: Annotated[tuple[str, ...] | None, Parameter(name=SPELLED["loras"])] = None
+    """LoRA beside the network: FILE or FILE:STRENGTH; repeat for several, which add up."""
+    expressiveness: float | None = None
+    """Strength of the LoRA that lets LongCat-Video-Avatar 1.5 talk in few steps: 1 as trained, more for livelier."""
+    dtype: Literal["auto", "float32", "bfloat16"] | None = None
+    """Numbers that the network computes in. Default: auto, as the weights were published."""
     seconds: float | None = None
     """Length of the video. Default: as long as the speech."""
     size: str | None = None

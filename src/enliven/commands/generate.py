@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -61,7 +61,7 @@ def generate(
         if not made.dry_run:
             return
     with listener() as tell:
-        pipeline = load(whole.model, tell)
+        pipeline = load(whole.model, tell, **whole.choices().given)
         if made.dry_run:
             told = plan.describe(pipeline, whole.request())
         else:
@@ -84,20 +84,20 @@ def resume(folder: Path, /) -> None:
 
     began = time.perf_counter()
     with listener() as tell, resumable(folder):
-        video = resume(folder, tell, lambda model: load(model, tell))
+        video = resume(folder, tell, lambda model, **choices: load(model, tell, **choices))
     say(*summary(video, folder, time.perf_counter() - began))
 
 
-def load(model: str, tell: "OnProgress") -> "AvatarPipeline":
-    """The model called ``model``, telling that it is being loaded. Raises RequestError, WeightsError."""
+def load(model: str | None, tell: "OnProgress", **choices: Any) -> "AvatarPipeline":
+    """``AvatarPipeline.load``, telling that the model is being loaded. Raises RequestError, WeightsError."""
     from enliven.pipeline import AvatarPipeline
-    from enliven.systems import find_model
+    from enliven.systems import choose_model
     from enliven.types import Progress
 
-    find_model(model)
-    tell(Progress(f"loading {model}", 0, 1))
-    pipeline = AvatarPipeline.load(model)
-    tell(Progress(f"loading {model}", 1, 1))
+    name = choose_model(model, choices.get("weights")).name
+    tell(Progress(f"loading {name}", 0, 1))
+    pipeline = AvatarPipeline.load(model, **choices)
+    tell(Progress(f"loading {name}", 1, 1))
     return pipeline
 
 
@@ -156,5 +156,5 @@ def command(record: "Record", video: Path) -> str:
     chosen = {field.name: getattr(request, field.name) for field in fields(request)}
     chosen = {name: value for name, value in chosen.items() if value is not None and (name, value) not in UNSAID}
     chosen["guidance"] = {name: value for name, value in asdict(request.guidance).items() if value is not None}
-    chosen["model"] = record.model
+    chosen |= {"model": record.model, **record.choices.given}
     return shlex.join(["enliven", "generate", *arguments(chosen), "-o", str(video)])

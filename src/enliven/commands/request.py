@@ -11,9 +11,9 @@ from enliven.commands.flags import SILENCE
 from enliven.errors import ConfigError
 from enliven.media.speakers_file import read_speakers_file
 from enliven.request import GenerateRequest
+from enliven.systems.opening import Choices, Dtype
 
-DEFAULT_MODEL = "longcat-toon"
-FILES = ("portrait", "video", "timeline", "input")
+FILES = ("portrait", "video", "timeline", "input", "weights")
 SCENE = {"from": "start", "prompt": "prompt"}  # what a scene is called in TOML, and in a request
 EXAMPLE = '[[scene]] tables, each with from = 12.5 and prompt = "..."'
 
@@ -22,13 +22,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunFile(GenerateRequest):
-    """What a run file may hold: a request and the name of a model."""
+    """What a run file may hold: a request, the name of a model, and how that is opened (``Choices``)."""
 
-    model: str = DEFAULT_MODEL
+    model: str | None = None
+    dtype: Dtype = "auto"
+    weights: Path | None = None
+    loras: tuple[str, ...] = ()
+    expressiveness: float | None = None
 
     def request(self) -> GenerateRequest:
         """What is asked of the model."""
         return GenerateRequest(**{field.name: getattr(self, field.name) for field in fields(GenerateRequest)})
+
+    def choices(self) -> Choices:
+        """How the model is opened."""
+        return Choices(**{field.name: getattr(self, field.name) for field in fields(Choices)})
 
 
 def gather(run_file: Path | None, flags: Mapping[str, Any], settings: Sequence[str] = ()) -> dict[str, Any]:
@@ -108,6 +116,8 @@ def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {name: str(folder / values[name]) for name in FILES if isinstance(values.get(name), str)}
     if isinstance(values.get("audio"), list):
         found["audio"] = [path if path == SILENCE else str(folder / str(path)) for path in values["audio"]]
+    if isinstance(values.get("loras"), list):
+        found["loras"] = [str(folder / str(lora)) for lora in values["loras"]]
     if isinstance(values.get("speakers"), list):
         masks = [isinstance(place, str) and box(place) is None for place in values["speakers"]]
         found["speakers"] = [
