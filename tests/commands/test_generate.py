@@ -11,6 +11,7 @@ from enliven.cli import run
 from enliven.commands.generate import free_folder
 from enliven.media.video import read_video
 from enliven.pipeline import AvatarPipeline
+from published_folders import write_lora
 from tiny import write_speech
 
 TALK = ["generate", "--model", "tiny", "--portrait", "me.png", "--audio", "speech.wav"]
@@ -224,7 +225,8 @@ def test_who_speaks_where_is_drawn_before_any_work(
     assert "1     speech.wav at 4,2,36,21" in shown.out
     assert "2     other.wav at 4,26,36,45" in shown.out
     assert "0 faces were found" in caplog.text
-    assert Image.open(two / "out" / "who.png").height == 480
+    with Image.open(two / "out" / "who.png") as overlay:
+        assert overlay.height == 480
     assert not (two / "runs").exists()
 
 
@@ -264,3 +266,26 @@ def test_people_who_cannot_be_shown_are_refused_in_one_sentence(
     assert shown.err.count("error:") == 1
     assert not list(two.rglob("run.json"))
     assert (two / "me.png").read_bytes() == held
+
+
+def test_weights_anywhere_and_loras_beside_them(
+    here: Path, tiny_weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "mine").symlink_to(tiny_weights / "tiny")
+    write_lora(here / "style.safetensors", {"blocks.0.attn.proj": (32, 32, 1)})
+    monkeypatch.delenv("ENLIVEN_WEIGHTS")
+    talk = ["generate", "--weights", "mine", "--seconds", "0.4", "--steps", "1"]
+    assert run([*talk, "-o", "plain.mp4"]) == 0
+    assert run([*talk, "--lora", "style.safetensors:2", "-o", "styled.mp4"]) == 0
+    shown = capsys.readouterr().out
+    assert after("model", shown).startswith("tiny, 1 steps")
+    styled = (here / "styled.mp4").read_bytes()
+    assert styled != (here / "plain.mp4").read_bytes()
+    again = [line for line in shown.splitlines() if line.startswith("again")][-1]
+    (here / "styled.mp4").unlink()
+    assert run(shlex.split(again.removeprefix("again"))[1:]) == 0
+    assert (here / "styled.mp4").read_bytes() == styled
+    assert run([*talk, "--lora", "missing.safetensors"]) == 1
+    assert "no LoRA at missing.safetensors" in capsys.readouterr().err
+    assert run([*talk, "--expressiveness", "2"]) == 2
+    assert "tiny has no expressiveness" in capsys.readouterr().err
