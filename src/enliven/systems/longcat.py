@@ -245,7 +245,7 @@ LONGCAT_TOON = ModelSpec(
     geometry=ClipGeometry(frames=41, context=5, fps=25),
     arrange=ReferenceSkip(5, 1),
     carry=KeepLatents(),
-    guidance=Guidance(2.0, 2.0),
+    guidance=Guidance(1.5, 1.5),
     schedule=AnchorSchedule(even_anchors(48), 3.0),
     steps=4,
     size=(128, 128),
