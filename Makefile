@@ -6,7 +6,7 @@ RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format conventions toon toon-report bench golden-check clean
+.PHONY: help demo test check format conventions toon soul toon-report soul-report bench golden-check clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,14 @@ conventions: $(DEV)  ## Check file sizes, names, links and the public surface
 toon: $(RUN)  ## Train the toon model again, from drawing its world to its backbone (hours; needs espeak-ng)
 	@$(BIN)/enliven train examples/toon.toml
 
+soul: $(RUN)  ## Train the Soul toon model again (hours; needs espeak-ng)
+	@$(BIN)/enliven train examples/soul.toml
+
 toon-report: $(DEV)  ## Measure the toon model against exact truth, into benchmarks/
 	@$(BIN)/python -m enliven.bench.toon --output benchmarks $(ARGS)
+
+soul-report: $(DEV)  ## The same for the Soul toon model
+	@$(BIN)/python -m enliven.bench.toon --output benchmarks --model soul-toon $(ARGS)
 
 bench: $(DEV)  ## Measure the speed and memory of the toon model, into benchmarks/speed/
 	@$(BIN)/python -m enliven.bench.toon --output benchmarks/speed --only performance $(ARGS)

@@ -9,7 +9,7 @@ from tiny import tiny_networks, tiny_spec
 
 def test_every_clip_is_timed(tmp_path: Path) -> None:
     pipeline = AvatarPipeline(tiny_spec(), tiny_networks())
-    seen = perform(pipeline, request_for(case(2.0), tmp_path), tmp_path)
+    seen = perform(pipeline, request_for(case(2.0), tmp_path, pipeline.spec.size), tmp_path)
     assert seen.video_seconds == 2.0
     assert len(seen.clip_seconds) == 4
     assert 0 < sum(seen.clip_seconds) <= seen.total_seconds

@@ -18,9 +18,9 @@ def test_the_drawn_truth_is_the_case_itself() -> None:
 
 
 def test_a_request_says_what_the_case_is(tmp_path: Path) -> None:
-    request = request_for(case(), tmp_path)
+    request = request_for(case(), tmp_path, (64, 96))
     assert request.portrait is not None
-    assert read_portrait(request.portrait).size == (128, 128)
+    assert read_portrait(request.portrait).size == (96, 64)
     assert read_audio(request.audio[0]).seconds == 1.0
     assert request.prompt.startswith("A cartoon")
     assert request.seconds == 1.0

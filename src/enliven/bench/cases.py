@@ -44,8 +44,12 @@ class Case:
 
     @property
     def portrait(self) -> UInt8[Tensor, "3 128 128"]:
-        """The picture that goes in."""
-        return _bytes(draw.portrait(self.character)[None])[0]
+        """The picture of who speaks, as judges see it."""
+        return self.picture((128, 128))
+
+    def picture(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
+        """The picture that goes in, at ``size`` (height, width)."""
+        return _bytes(draw.portrait(self.character, size)[None])[0]
 
     @property
     def state(self) -> FaceState:

@@ -90,7 +90,7 @@ def main() -> None:
     asked = parser.parse_args()
     pipeline = AvatarPipeline.load(asked.model)
     with tempfile.TemporaryDirectory() as folder:
-        request = request_for(long_case(held_out(3), asked.seconds), Path(folder))
+        request = request_for(long_case(held_out(3), asked.seconds), Path(folder), pipeline.spec.size)
         sys.stdout.write(json.dumps(asdict(perform(pipeline, request, Path(folder)))) + "\n")
 
 

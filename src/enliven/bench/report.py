@@ -55,10 +55,10 @@ class Part:
 
 
 def write_report(parts: Iterable[Part], folder: Path, subject: str) -> Path:
-    """Write ``folder/DATE-toon.json`` and ``.md`` with their pictures after every part; returns the Markdown's path."""
+    """Write ``folder/DATE-SUBJECT.json`` and ``.md`` with their pictures after every part; returns the Markdown's path."""
     folder.mkdir(parents=True, exist_ok=True)
     about, done = circumstances(subject), list[Part]()
-    name = f"{about['date']}-toon"
+    name = f"{about['date']}-{subject.replace(' ', '-')}"
     for part in parts:
         done.append(part)
         for picture, image in part.pictures.items():

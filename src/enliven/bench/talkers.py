@@ -45,14 +45,14 @@ class Generated:
     def __call__(self, case: Case) -> UInt8[Tensor, "f 3 h w"]:
         """The generated frames."""
         with tempfile.TemporaryDirectory() as folder:
-            request = request_for(case, Path(folder))
+            request = request_for(case, Path(folder), self.pipeline.spec.size)
             return torch.cat([video.frames for video in self.pipeline.stream(request)])
 
 
-def request_for(case: Case, folder: Path) -> GenerateRequest:
-    """Write the portrait and the sound of a case into ``folder`` and ask for its video."""
+def request_for(case: Case, folder: Path, size: tuple[int, int]) -> GenerateRequest:
+    """Write the portrait at ``size`` (height, width) and the sound of a case into ``folder``; ask for its video."""
     portrait, sound = folder / "portrait.png", folder / "speech.flac"
-    to_image(case.portrait).save(portrait)
+    to_image(case.picture(size)).save(portrait)
     write_speech(case.speech, sound)
     return GenerateRequest(
         audio=(sound,), prompt=case.prompt, portrait=portrait, seconds=case.frames / 25, seed=case.seed

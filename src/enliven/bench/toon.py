@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 SETTLE = 5  # frames after the portrait in which the mouth finds its place
 CLOSED = 0.15
+SLOWEST = {"soul-toon": 4.0}  # seconds for a second of video, where they may be more than two: four times the pixels
 Frames = UInt8[Tensor, "f 3 h w"]
 
 
@@ -176,7 +177,9 @@ def performance(plan: Plan, model: str) -> Part:
     return Part(
         "Speed and memory",
         [
-            Check("seconds for a second of video", short.total_seconds / short.video_seconds, most=2.0),
+            Check(
+                "seconds for a second of video", short.total_seconds / short.video_seconds, most=SLOWEST.get(model, 2.0)
+            ),
             Check(
                 f"peak memory, {long.video_seconds:g} s over {short.video_seconds:g} s",
                 long.peak_mib / short.peak_mib,
