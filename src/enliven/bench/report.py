@@ -55,7 +55,7 @@ class Part:
 
 
 def write_report(parts: Iterable[Part], folder: Path, subject: str) -> Path:
-    """Write ``folder/DATE-SUBJECT.json`` and ``.md`` with their pictures after every part; returns the Markdown's path."""
+    """Write ``folder/DATE-SUBJECT.json``, ``.md`` and pictures after every part; returns the Markdown's path."""
     folder.mkdir(parents=True, exist_ok=True)
     about, done = circumstances(subject), list[Part]()
     name = f"{about['date']}-{subject.replace(' ', '-')}"
