@@ -286,6 +286,6 @@ def test_weights_anywhere_and_loras_beside_them(
     assert run(shlex.split(again.removeprefix("again"))[1:]) == 0
     assert (here / "styled.mp4").read_bytes() == styled
     assert run([*talk, "--lora", "missing.safetensors"]) == 1
-    assert "no LoRA at missing.safetensors" in capsys.readouterr().err
+    assert f"no LoRA at {here / 'missing.safetensors'}" in capsys.readouterr().err
     assert run([*talk, "--expressiveness", "2"]) == 2
     assert "tiny has no expressiveness" in capsys.readouterr().err
