@@ -46,6 +46,7 @@ def test_everything_is_told(models: Path, capsys: pytest.CaptureFixture[str]) ->
     assert tiny["weights_bytes"]["int8"] == 2 * total - tiny["parameters"]["backbone"] + 2 * sum(
         tiny["parameters"][name] for name in ("autoencoder", "audio")
     )
+    assert tiny["weights_bytes"]["bfloat16"] == tiny["weights_bytes"]["int8"] + tiny["parameters"]["backbone"]
     assert tiny["plan"]["fits"]
     assert tiny["minute_seconds"] > 0
     assert absent["minute_seconds"] == {"unknown": "its weights are not here"}

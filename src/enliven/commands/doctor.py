@@ -160,7 +160,7 @@ def _sized(spec: "ModelSpec") -> dict[str, Any]:
         "parameters": {name: part.parameters for name, part in needs.parts.items()},
         "weights_bytes": {
             "float32": 4 * total,
-            "bfloat16": 2 * total,
+            "bfloat16": sum(weights_bytes(needs, "bfloat16").values()),
             "int8": sum(weights_bytes(needs, "bfloat16", "int8").values()),
         },
         "working_bytes": needs.cache + max(part.working for part in needs.parts.values()),
@@ -247,6 +247,6 @@ def _remarks(models: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{model['name']}: how long a minute of video takes is unknown: {minute[UNKNOWN]}"
     if any(not model["weights"] for model in models):
         yield "Here: whether the weights are found; how long a minute takes is tried where they are"
-    yield "working: what a clip takes besides the weights"
+    yield "working: what a clip takes besides the weights; the autoencoder always has float32"
     if any(_runs(model.get("plan")) == "by blocks" for model in models):
         yield "by blocks: the weights come piece by piece, from disk or memory, which takes time"
