@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from enliven.judges.face import FaceNetwork
@@ -5,8 +6,9 @@ from enliven.judges.quality import QualityNetwork
 from enliven.judges.trunk import Trunk
 
 
-def test_three_resolutions() -> None:
-    shapes = [feature.shape[2:] for feature in Trunk().eval()(torch.zeros(1, 3, 96, 96))]
+@pytest.mark.parametrize("fine", [False, True])
+def test_three_resolutions(*, fine: bool) -> None:
+    shapes = [feature.shape[2:] for feature in Trunk(fine=fine).eval()(torch.zeros(1, 3, 96, 96))]
     assert shapes == [(24, 24), (12, 12), (6, 6)]
 
 

@@ -20,11 +20,17 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Pixels to features at a fourth, an eighth and a sixteenth of the size, with 32, 64 and 128 channels."""
+    """Pixels to features at a fourth, an eighth and a sixteenth of the size, with 32, 64 and 128 channels.
 
-    def __init__(self) -> None:
+    ``fine``: to a fourth in two strides, which sees finer lines.
+    """
+
+    def __init__(self, *, fine: bool = False) -> None:
         super().__init__()
-        self.outer = nn.Sequential(convolution(3, OUTER, kernel=7, stride=4), Block(OUTER))
+        half = OUTER // 2
+        once = (convolution(3, OUTER, kernel=7, stride=4),)
+        twice = (convolution(3, half, kernel=5, stride=2), convolution(half, OUTER, stride=2))
+        self.outer = nn.Sequential(*(twice if fine else once), Block(OUTER))
         self.middle = nn.Sequential(convolution(OUTER, MIDDLE, stride=2), Block(MIDDLE), Block(MIDDLE))
         self.inner = nn.Sequential(convolution(MIDDLE, INNER, stride=2), Block(INNER))
 

@@ -16,9 +16,10 @@ from enliven.toonworld.character import Character, sample_character
 from enliven.toonworld.draw import draw
 from enliven.toonworld.motion import PITCH, ROLL, SHIFT, YAW, calm_motion
 from enliven.toonworld.state import FaceState
-from enliven.train.spoiling import scramble_latents
+from enliven.train.spoiling_latents import Fault, spoil_latents
 
 WIDER = 1.6  # head poses reach so much further than calm motion does
+OTHER = 4.0  # amplitude of a motion that a generator mistakes for the one meant: far enough to tell them apart
 MOUTH = ("mouth_open", "mouth_width", "mouth_round", "teeth", "tongue")
 
 
@@ -56,27 +57,30 @@ def draw_gallery(seeds: range, poses: int = 6) -> Gallery:
 
 
 @torch.no_grad()
-def code_gallery(seeds: range, autoencoder: VideoAutoencoder, poses: int = 6, frames: int = 13) -> Gallery:
+def code_gallery(
+    seeds: range, autoencoder: VideoAutoencoder, poses: int = 6, frames: int = 13, fault: Fault | None = None
+) -> Gallery:
     """A pair of people for each seed, moving calmly, seen through an autoencoder; and through spoilt latents."""
     galleries = []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
-        states = [moving_state(frames, generator) for _ in range(2)]
-        video = torch.stack([draw(who, state) for who, state in zip(pair(seed), states, strict=True)]).transpose(1, 2)
-        latents = autoencoder.encode(2 * video - 1)
+        states = [moving_state(frames, generator, amplitude) for amplitude in (1.3, 1.3, OTHER, OTHER)]
+        people = pair(seed) * 2  # each in two motions: the second one is only there to be mistaken for the first
+        video = torch.stack([draw(who, state) for who, state in zip(people, states, strict=True)]).transpose(1, 2)
+        latents, others = autoencoder.encode(2 * video - 1).chunk(2)
         chosen = torch.randperm(frames, generator=generator)[:poses]
         seen, spoilt = (
             to_pixels(autoencoder.decode(coded)[:, :, chosen].transpose(1, 2))
-            for coded in (latents, scramble_latents(latents))
+            for coded in (latents, spoil_latents(latents, others, fault))
         )
-        galleries.append(Gallery(seen, spoilt, torch.stack([read(state)[chosen] for state in states])))
+        galleries.append(Gallery(seen, spoilt, torch.stack([read(state)[chosen] for state in states[:2]])))
     return Gallery.join(galleries)
 
 
-def moving_state(frames: int, generator: torch.Generator) -> FaceState:
+def moving_state(frames: int, generator: torch.Generator, amplitude: float = 1.3) -> FaceState:
     """A piece of calm motion with a mouth that goes from one random shape to another every four frames."""
     start = int(torch.randint(0, 100, (), generator=generator))
-    calm = calm_motion(100 + frames, 25.0, generator, amplitude=1.3)[start : start + frames]
+    calm = calm_motion(100 + frames, 25.0, generator, amplitude)[start : start + frames]
     knots = random_state(frames // 4 + 2, generator).stack()
     smooth = F.interpolate(knots.T[None], size=frames, mode="linear", align_corners=True)[0].T
     shapes = FaceState.unstack(smooth)

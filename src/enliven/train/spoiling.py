@@ -4,7 +4,8 @@ All functions take and give batches of frames in 0..1 and draw their chances fro
 """
 
 import io
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy
 import torch
@@ -18,6 +19,7 @@ from enliven.judges.quality import CELL
 
 Frames = Float[Tensor, "b 3 128 128"]
 Mask = Float[Tensor, "b 1 128 128"]
+Fault = Callable[[Frames, Frames, Frames], Frames]
 
 
 def soften(frames: Frames) -> Frames:
@@ -30,17 +32,28 @@ def soften(frames: Frames) -> Frames:
     noise = 0.02 * torch.rand(batch, 1, 1, 1) * (torch.rand(batch, 1, 1, 1) < 0.5)
     frames = (frames + noise * torch.randn_like(frames)).clamp(0, 1)
     for index in (torch.rand(batch) < 0.25).nonzero()[:, 0].tolist():
-        frames[index] = _squeeze(frames[index], quality=int(torch.randint(55, 96, ())))
+        frames[index] = squeeze(frames[index], quality=int(torch.randint(55, 96, ())))
     return frames
 
 
-def scramble(frames: Frames, others: Frames, strangers: Frames, share: float = 0.6) -> Frames:
-    """Spoil a ``share`` of the frames, from hardly to badly; ``others`` are the same people in other poses."""
+def blur(frames: Frames) -> Frames:
+    """Averages of 3 x 3 pixels."""
+    return F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+
+
+def scramble(
+    frames: Frames, others: Frames, strangers: Frames, share: float = 0.6, faults: Sequence[Fault] = ()
+) -> Frames:
+    """Spoil a ``share`` of the frames by one or two of ``faults`` (all, when none is named), from hardly to badly.
+
+    ``others`` are the same people in other poses.
+    """
+    faults = faults or FAULTS
     spoilt = frames.clone()
     for index in (torch.rand(len(frames)) < share).nonzero()[:, 0].tolist():
         chosen = slice(index, index + 1)
-        for _ in range(1 + int(torch.rand(()) < 0.3)):
-            fault = FAULTS[int(torch.randint(len(FAULTS), ()))]
+        for _ in range(1 + int(torch.rand(()) < 0.2)):
+            fault = faults[int(torch.randint(len(faults), ()))]
             spoilt[chosen] = fault(spoilt[chosen], others[chosen], strangers[chosen])
     return spoilt.clamp(0, 1)
 
@@ -48,8 +61,8 @@ def scramble(frames: Frames, others: Frames, strangers: Frames, share: float = 0
 def _ghost(frame: Frames, other: Frames, stranger: Frames) -> Frames:  # noqa: ARG001
     """Two poses at once, or a shifted copy."""
     if torch.rand(()) < 0.5:
-        other = _shifted(other, 8)
-    return frame.lerp(other, _within(0.2, 0.8) * (_blob() if torch.rand(()) < 0.5 else 1.0))
+        other = _shifted(other, 12)
+    return frame.lerp(other, _within(0.2, 0.5) * (_blob() if torch.rand(()) < 0.5 else 1.0))
 
 
 def _swap(frame: Frames, other: Frames, stranger: Frames) -> Frames:
@@ -102,7 +115,18 @@ def _checker(frame: Frames, other: Frames, stranger: Frames) -> Frames:  # noqa:
     return frame + _within(0.03, 0.3) * noise * (_blob() if torch.rand(()) < 0.5 else _cells())
 
 
-FAULTS: tuple[Callable[[Frames, Frames, Frames], Frames], ...] = (
+def _erase(frame: Frames, other: Frames, stranger: Frames) -> Frames:  # noqa: ARG001
+    """Something missing: a small ellipse in the colours around it."""
+    down, right = 50 + 14 * torch.randn(()), SIDE / 2 + 14 * torch.randn(())
+    steps = torch.arange(SIDE)
+    height, width = _within(5, 14), _within(5, 18)
+    reach = ((steps[:, None] - down) / height).square() + ((steps[None] - right) / width).square()
+    ring = ((reach > 1) & (reach < 2.2)).float()
+    colour = (frame * ring).sum(dim=(2, 3), keepdim=True) / ring.sum().clamp(min=1)
+    return frame.lerp(colour, (2.5 * (1.3 - reach)).clamp(0, 1))
+
+
+FAULTS: tuple[Fault, ...] = (
     _ghost,
     _swap,
     _double,
@@ -111,6 +135,7 @@ FAULTS: tuple[Callable[[Frames, Frames, Frames], Frames], ...] = (
     _smear,
     _tint,
     _checker,
+    _erase,
 )
 
 
@@ -122,15 +147,16 @@ def _side() -> int:
     return int(torch.randint(72, SIDE, ()))
 
 
-def _shifted(frame: Frames, most: int) -> Frames:
-    down, right = torch.randint(-most, most + 1, (2,)).tolist()
-    return frame.roll((down, right), dims=(2, 3))
+def _shifted(frame: Frames, most: int, least: int = 4) -> Frames:
+    """Moved in any direction by ``least`` to ``most`` pixels."""
+    angle, reach = _within(0, 2 * math.pi), _within(least, most)
+    return frame.roll((round(reach * math.sin(angle)), round(reach * math.cos(angle))), dims=(2, 3))
 
 
 def _patch() -> Mask:
-    """A rectangle of 8 to 56 pixels a side, mostly on the head."""
+    """A rectangle of 8 to 56 pixels a side, anywhere."""
     height, width = torch.randint(8, 57, (2,)).tolist()
-    top, left = int(torch.randint(8, 112 - height // 2, ())), int(torch.randint(8, 112 - width // 2, ()))
+    top, left = int(torch.randint(SIDE - height // 2, ())), int(torch.randint(SIDE - width // 2, ()))
     mask = torch.zeros(1, 1, SIDE, SIDE)
     mask[:, :, top : top + height, left : left + width] = 1
     return mask
@@ -150,28 +176,10 @@ def _blob() -> Mask:
     return torch.exp(-distance / (2 * _within(6, 40) ** 2))[None, None]
 
 
-def _squeeze(frame: Float[Tensor, "3 128 128"], quality: int) -> Float[Tensor, "3 128 128"]:
+def squeeze(frame: Float[Tensor, "3 128 128"], quality: int) -> Float[Tensor, "3 128 128"]:
     """Through JPEG and back."""
     buffer = io.BytesIO()
     pixels = (frame * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     decoded = torch.from_numpy(numpy.array(Image.open(buffer)))
     return decoded.permute(2, 0, 1).float() / 255
-
-
-def scramble_latents(latents: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
-    """Normalised latents as a generator gets them wrong: noisy, undecided between poses, or out of place."""
-    spoilt = []
-    for index, clip in enumerate(latents):
-        kind = int(torch.randint(4, ()))
-        if kind == 0:
-            wrong = clip + _within(0.2, 1.5) * torch.randn_like(clip)
-        elif kind == 1:
-            wrong = clip.roll(int(torch.randint(1, clip.shape[1], ())), 1)
-        elif kind == 2:
-            wrong = latents[(index + 1) % len(latents)]
-        else:
-            wrong = clip.roll(torch.randint(-1, 2, (2,)).tolist(), dims=(2, 3))
-        where = F.interpolate(_blob(), size=clip.shape[2:], mode="area")[0] if torch.rand(()) < 0.6 else 1.0
-        spoilt.append(clip.lerp(wrong, _within(0.2, 1.0) * torch.as_tensor(where)))
-    return torch.stack(spoilt)
