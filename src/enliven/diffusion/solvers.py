@@ -57,7 +57,7 @@ class Euler:
 
 @dataclass(frozen=True, slots=True)
 class Renoise:
-    """The way of few-step students (Soul 3.5): all the way to clean latents, then back to the next noise level."""
+    """The way of few-step students (Soul 3.3): all the way to clean latents, then back to the next noise level."""
 
     def __call__(
         self,

@@ -72,7 +72,7 @@ class StitchedCuts:
 
 @dataclass(frozen=True, slots=True)
 class PivotCuts:
-    """Soul 3.3: a pivot before every clip, its overlap given in a part of the batches.
+    """Soul 3.2: a pivot before every clip, its overlap given in a part of the batches.
 
     The pivot shows a random moment, in ``opening`` of the batches the one just before the clip, as where a video
     begins. ``overlap`` latent frames of the ``frames`` are given in ``continuing`` of the batches, blurred as above.
