@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from enliven.errors import EnlivenError
+    from enliven.media.regions import Box
+    from enliven.media.voices import Turns
     from enliven.pipeline import AvatarPipeline
-    from enliven.request import GenerateRequest, Scales
+    from enliven.request import GenerateRequest, Scales, Scene
     from enliven.run import resume, start
     from enliven.systems import MODELS, find_model
     from enliven.systems.spec import ModelSpec
@@ -23,11 +25,14 @@ __all__ = [
     "MODELS",
     "Audio",
     "AvatarPipeline",
+    "Box",
     "EnlivenError",
     "GenerateRequest",
     "ModelSpec",
     "Progress",
     "Scales",
+    "Scene",
+    "Turns",
     "Video",
     "find_model",
     "resume",
@@ -36,8 +41,10 @@ __all__ = [
 
 HOMES = {
     "errors": ("EnlivenError",),
+    "media.regions": ("Box",),
+    "media.voices": ("Turns",),
     "pipeline": ("AvatarPipeline",),
-    "request": ("GenerateRequest", "Scales"),
+    "request": ("GenerateRequest", "Scales", "Scene"),
     "run": ("resume", "start"),
     "systems": ("MODELS", "find_model"),
     "systems.spec": ("ModelSpec",),
