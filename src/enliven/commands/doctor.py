@@ -12,7 +12,7 @@ from rich.table import Table
 
 from enliven.commands import probes
 from enliven.commands.probes import UNKNOWN, attempt, is_known
-from enliven.errors import EnlivenError
+from enliven.errors import MissingExtra
 
 if TYPE_CHECKING:
     from enliven.systems.spec import ModelSpec
@@ -22,7 +22,7 @@ UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 PIP = "pip install 'enliven{extra}'"
 
 
-class Unfit(EnlivenError):
+class Unfit(MissingExtra):
     """Something without which nothing runs is missing."""
 
     exit_code = 2
