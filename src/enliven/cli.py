@@ -27,7 +27,7 @@ app.command(
 )
 app.command("enliven.commands.models:models", help="List the models and what they need.")
 app.command("enliven.commands.doctor:doctor", help="Say what this machine can run, and what it lacks.")
-app.command("enliven.commands.train:train", help="Train the toon model by a recipe.")
+app.command("enliven.commands.train:train", help="Train a toon model by a recipe.")
 
 toon = App(name="toon", help="The drawn world: portraits, clips and data whose truth is known.")
 toon.command("enliven.commands.toon:portrait", help="Draw the portrait of a character.")

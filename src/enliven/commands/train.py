@@ -1,4 +1,4 @@
-"""``enliven train``: the toon model by a recipe."""
+"""``enliven train``: a toon model by a recipe."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ def train(
     stages: Annotated[tuple[str, ...], Parameter("--stage", show_default=False)] = (),
     settings: Annotated[tuple[str, ...], Parameter("--set", show_default=False)] = (),
 ) -> None:
-    """Train the toon model by a recipe, or only some of its stages; a stopped stage goes on where it was.
+    """Train a toon model by a recipe, or only some of its stages; a stopped stage goes on where it was.
 
     Args:
         recipe: A TOML file such as examples/toon.toml.

@@ -1,4 +1,4 @@
-"""The toon model from nothing: speech, ears, words, drawings, latents, backbone.
+"""A toon model from nothing: speech, ears, words, drawings, latents, backbone.
 
     enliven train examples/toon.toml
     enliven train examples/toon.toml --stage backbone
@@ -59,7 +59,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class ToonRecipe:
-    """Everything that decides what the toon model becomes.
+    """Everything that decides what a toon model becomes.
 
     ``folder`` holds data and checkpoints, ``weights`` receives the trained networks. The backbone learns from
     ``clips`` of ``frames`` video frames, a share of ``sights`` among them without people; the autoencoder from the
