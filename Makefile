@@ -6,7 +6,7 @@ RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format conventions toon soul toon-report soul-report bench golden-check clean
+.PHONY: help demo test check format conventions toon soul toon-report soul-report decoder-report bench ablations golden-check train-smoke clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,13 +57,23 @@ toon-report: $(DEV)  ## Measure the toon model against exact truth, into benchma
 soul-report: $(DEV)  ## The same for the Soul toon model
 	@$(BIN)/python -m enliven.bench.toon --output benchmarks --model soul-toon $(ARGS)
 
+decoder-report: $(DEV)  ## Measure what the efficient decoder saves and what it loses, into benchmarks/
+	@$(BIN)/python -m enliven.bench.decoders --output benchmarks $(ARGS)
+
 bench: $(DEV)  ## Measure the speed and memory of the toon model, into benchmarks/speed/
 	@$(BIN)/python -m enliven.bench.toon --output benchmarks/speed --only performance $(ARGS)
+
+ablations: $(DEV)  ## Take parts of both papers away and see what they did, into docs/ablations/ (hours; needs espeak-ng)
+	@$(BIN)/python -m enliven.train.ablations
+	@$(BIN)/python -m enliven.bench.ablations
 
 # Without the recorded numbers these tests skip; here that is an error.
 golden-check: $(DEV)  ## Compare with numbers recorded from the published code, in the folder ENLIVEN_GOLDEN
 	@test -d "$${ENLIVEN_GOLDEN:-../shared/golden/longcat}" || { echo "set ENLIVEN_GOLDEN to their folder"; exit 1; }
 	@$(BIN)/python -m pytest -q $$(grep -rl golden_files tests --include='test_*.py')
+
+train-smoke: $(DEV)  ## Every kind of training takes steps, is killed and goes on (minutes)
+	@$(BIN)/python -m enliven.train.smoke $(ARGS)
 
 clean:  ## Remove the environment and everything generated
 	rm -rf .venv demo runs dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,8 +14,8 @@ def write_clip(path: Path, latents: Tensor) -> None:
         latents,
         latents[None, :, 0],
         torch.zeros(1, dtype=torch.int64),
-        torch.zeros(1, 1, 1),
-        torch.zeros(1, 5),
+        torch.zeros(1, 1, 1, 1),
+        torch.zeros(1, 1, 5),
         "",
         True,
     )

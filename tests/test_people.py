@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soxr
 import torch
 from PIL import Image
 
@@ -19,6 +20,7 @@ from enliven.toonworld.character import sample_character
 from enliven.toonworld.draw import draw_group, head_boxes
 from enliven.toonworld.state import FaceState
 from enliven.types import Audio
+from mixes import RATE, band, decibels, write_stereo
 from tiny import write_portrait, write_speech
 
 
@@ -96,3 +98,12 @@ def test_boxes_outside_the_picture_are_refused(request_: GenerateRequest) -> Non
     request = replace(request_, speakers=(Box(0, 0, 64, 48), Box(0, 48, 64, 97)))
     with pytest.raises(RequestError, match=r"speaker 2.*leaves the picture"):
         place_people(request, read_portrait(request.portrait))
+
+
+def test_the_voice_alone_is_listened_to_and_the_whole_is_heard(tmp_path: Path) -> None:
+    voice, mix = band(1.0)
+    request = GenerateRequest(audio=(write_stereo(tmp_path / "song.wav", mix),), vocals="centre")
+    assert soundtrack(request) == tmp_path / "song.wav"
+    (alone,), (whole,) = speech_tracks(request), speech_tracks(replace(request, vocals=None))
+    alike = torch.from_numpy(soxr.resample(voice.numpy(), RATE, 16_000))
+    assert decibels(alike, alone) > decibels(alike, whole) + 8

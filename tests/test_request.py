@@ -7,6 +7,7 @@ from enliven.diffusion.guidance import Guidance, ProjectedGuidance
 from enliven.errors import ConfigError, RequestError
 from enliven.media.regions import Box
 from enliven.request import GenerateRequest, Scales, Scene
+from enliven.systems import MODELS
 from enliven.systems.carry import RepairLatents
 from enliven.systems.longcat import ReferenceSkip
 from enliven.systems.sizes import TrainedSize
@@ -14,6 +15,21 @@ from tiny import tiny_soul, tiny_spec
 
 LEFT, RIGHT = Box(0, 0, 9, 9), Box(0, 9, 9, 18)
 TWO = {"audio": (Path("a"), Path("b")), "portrait": Path("us.png")}
+
+
+@pytest.mark.parametrize(
+    ("model", "other"), [("longcat", "longcat-multi"), ("soul", "a LongCat model"), ("soul-toon", "a LongCat model")]
+)
+def test_who_hears_one_voice_says_who_hears_more(model: str, other: str) -> None:
+    with pytest.raises(RequestError, match=f"2 voices were given; {model} hears one") as refused:
+        GenerateRequest(**TWO).apply(MODELS[model])
+    assert refused.value.hint == f"give one sound file, or choose {other}"
+    GenerateRequest(seconds=1.0, audio=(Path("a"),)).apply(MODELS[model])
+
+
+@pytest.mark.parametrize("model", ["longcat-multi", "longcat-1.5", "longcat-1.5-undistilled", "longcat-toon"])
+def test_two_voices_are_heard_by_who_can(model: str) -> None:
+    assert GenerateRequest(**TWO).apply(MODELS[model]).name == model
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,19 @@ def test_changed_inputs_are_noticed(pipeline: AvatarPipeline, tmp_path: Path) ->
         resume(tmp_path / "run", load=load(pipeline))
 
 
+def test_other_weights_of_what_parts_the_voice_are_noticed(pipeline: AvatarPipeline, tmp_path: Path) -> None:
+    """Weights that cannot be used are told, and all is listened to: the other half of a video would sound otherwise."""
+    (tmp_path / "demucs").mkdir()
+    weights = tmp_path / "demucs" / "a.safetensors"
+    weights.write_bytes(b"some")
+    request = GenerateRequest(audio=(write_speech(tmp_path / "speech.wav", 0.5),), vocals=str(tmp_path / "demucs"))
+    with pytest.raises(Cancelled):
+        start(pipeline, request, tmp_path / "run", on_progress=stopping(1))
+    weights.write_bytes(b"others")
+    with pytest.raises(RequestError, match=r"a\.safetensors has changed"):
+        resume(tmp_path / "run", load=load(pipeline))
+
+
 def test_other_weights_are_noticed(pipeline: AvatarPipeline, inputs: Path, tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         start(pipeline, asked(inputs), tmp_path / "run", on_progress=stopping(3))

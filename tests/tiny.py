@@ -125,6 +125,7 @@ def tiny_soul(**changes: object) -> ModelSpec:
         carry=RepairLatents(99.0),
         schedule=EvenSchedule(3.0),
         solver=UniPC(),
+        voices=1,
     )
     return replace(spec, **changes)
 

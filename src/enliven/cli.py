@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from enliven.errors import EnlivenError
+from enliven.runtime.launch import failing, leads
 
 INTERRUPTED = 130
 BAD_INPUT = 2
@@ -22,12 +23,15 @@ app = App(
 )
 app.command("enliven.commands.generate:generate", help="Make a video from a portrait, speech and a prompt.")
 app.command("enliven.commands.generate:resume", help="Go on with an interrupted run at its next clip.")
+app.command("enliven.commands.batch:batch", help="Make many videos with one loading of the model.")
 app.command(
     "enliven.commands.demo:demo", help="Make a short video from a portrait and speech that are drawn and shipped."
 )
 app.command("enliven.commands.models:models", help="List the models and what they need.")
 app.command("enliven.commands.doctor:doctor", help="Say what this machine can run, and what it lacks.")
+app.command("enliven.commands.encode:encode", help="Encode videos, or the drawn world, into shards to train on.")
 app.command("enliven.commands.train:train", help="Train a toon model by a recipe.")
+app.command("enliven.commands.distill:distill", help="Make a model quick: a student in few steps without guidance.")
 
 toon = App(name="toon", help="The drawn world: portraits, clips and data whose truth is known.")
 toon.command("enliven.commands.toon:portrait", help="Draw the portrait of a character.")
@@ -45,7 +49,8 @@ app.command(codebook)
 def main() -> None:
     """Run the command line of this process and exit with its code."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other on a busy laptop
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    level = logging.WARNING if leads() else logging.ERROR
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -66,8 +71,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def tell(message: str, hint: str) -> None:
-    """Say what went wrong, and below it what to do about it."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(Text.assemble(("error: ", "bold red"), message))
-    if hint:
-        console.print(Text.assemble(("hint: ", "bold"), hint))
+    """Say what went wrong, and below it what to do about it; of several processes, the first that fails does."""
+    with failing() as first:
+        console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=not first)
+        console.print(Text.assemble(("error: ", "bold red"), message))
+        if hint:
+            console.print(Text.assemble(("hint: ", "bold"), hint))

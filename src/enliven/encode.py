@@ -105,17 +105,20 @@ def read_picture(request: GenerateRequest) -> Image.Image | None:
     return to_image(read_first_frame(request.video)) if request.video else None
 
 
-@torch.no_grad()
-def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks) -> Encoded:
-    """Read and encode everything once. Raises RequestError, MediaError, and WeightsError for a missing network."""
-    spec.carry.check(networks)
-    networks.decoder(spec.decoder)
-    picture = read_picture(request)
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is known of a video before anything is encoded: its clips, its height and width, the prompt of each clip."""
+
+    plans: tuple[ClipPlan, ...]
+    size: tuple[int, int]
+    prompts: tuple[str, ...]
+
+
+def lay_out(
+    request: GenerateRequest, spec: ModelSpec, picture: Image.Image | None, tracks: Sequence[Float[Tensor, "n"]]
+) -> Outline:
+    """Share a video out among clips. Raises RequestError."""
     size = request.size(spec, picture)
-    if picture is not None and isinstance(networks.autoencoder, ToonAutoencoder) and not shows_drawing(picture):
-        logger.warning("no drawn face is in the picture: photographs are outside what %s has learnt", spec.name)
-    regions = people_regions(request, picture, size)
-    tracks = speech_tracks(request)
     seconds = len(tracks[0]) / SPEECH_RATE if request.seconds is None else request.seconds
     plans = plan_clips(
         max(1, round(seconds * spec.geometry.fps)),
@@ -124,16 +127,28 @@ def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks) -> Enc
         portrait=request.portrait is not None,
         continuing=request.video is not None,
     )
-    prompts = _prompts(request, plans, spec)
+    return Outline(plans, size, _prompts(request, plans, spec))
+
+
+@torch.no_grad()
+def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks) -> Encoded:
+    """Read and encode everything once. Raises RequestError, MediaError, and WeightsError for a missing network."""
+    spec.carry.check(networks)
+    networks.decoder(spec.decoder)
+    picture = read_picture(request)
+    tracks = speech_tracks(request)
+    outline = lay_out(request, spec, picture, tracks)
+    if picture is not None and isinstance(networks.autoencoder, ToonAutoencoder) and not shows_drawing(picture):
+        logger.warning("no drawn face is in the picture: photographs are outside what %s has learnt", spec.name)
     return Encoded(
-        plans=plans,
-        size=size,
-        prompts=prompts,
-        texts={prompt: networks.text([prompt]) for prompt in dict.fromkeys(prompts)},
+        plans=outline.plans,
+        size=outline.size,
+        prompts=outline.prompts,
+        texts={prompt: networks.text([prompt]) for prompt in dict.fromkeys(outline.prompts)},
         null_text=networks.text([spec.negative_prompt]),
-        voice=_listen(tracks, plans[-1].hears.stop, spec, networks),
-        opening=_opening(request, picture, size, spec, networks),
-        regions=regions,
+        voice=_listen(tracks, outline.plans[-1].hears.stop, spec, networks),
+        opening=_opening(request, picture, outline.size, spec, networks),
+        regions=people_regions(request, picture, outline.size),
     )
 
 
@@ -182,7 +197,7 @@ def _opening(
 ) -> Handover | None:
     if picture is None:
         return None
-    autoencoder, device = networks.autoencoder, next(networks.backbone.parameters()).device
+    autoencoder, device = networks.autoencoder, networks.device
     reference = autoencoder.encode(fit_to(picture, *size)[None, :, None].to(device))
     if request.video is None and not spec.geometry.pivot:
         return Handover(reference, reference)  # the portrait is still to be shown

@@ -7,6 +7,9 @@
     ├── WeightsError    weights missing, truncated or of another network   exit 1
     ├── MissingExtra    an optional dependency is not installed            exit 1
     ├── StorageError    the disk refused: full, read-only, not allowed     exit 2
+    ├── BatchFailed     some videos of a list were not made                exit 1
+    ├── NotFinite       a loss or gradient became no number in training    exit 1
+    ├── SmokeError      a training did not do what it should               exit 1
     └── Cancelled       the user stopped the run                           exit 130
 
 Every message names the offending value and what was expected; ``hint`` says what to do about it.
@@ -54,6 +57,18 @@ class StorageError(EnlivenError):
     """The disk refused a write."""
 
     exit_code = 2
+
+
+class BatchFailed(EnlivenError):
+    """Some videos of a list were not made; the others were."""
+
+
+class NotFinite(EnlivenError, FloatingPointError):
+    """A loss or a gradient became infinite or no number at all."""
+
+
+class SmokeError(EnlivenError):
+    """A training did not do what it should."""
 
 
 class Cancelled(EnlivenError):

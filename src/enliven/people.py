@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from enliven.errors import RequestError
-from enliven.media.audio import mono_16k, speech_blocks
+from enliven.media.audio import speech_blocks
 from enliven.media.regions import Box, equal_boxes, speaker_regions
 from enliven.media.speakers import FaceFinder, Speaker, find_speakers, speakers_in_boxes, speakers_in_masks
+from enliven.media.vocals import heard_voice
 from enliven.media.voices import arrange_voices
 from enliven.request import GenerateRequest
 from enliven.toonworld.find_faces import find_faces
@@ -29,8 +30,8 @@ def speech_tracks(request: GenerateRequest) -> tuple[Float[Tensor, "samples"], .
     if not any(request.audio):
         return (torch.zeros(0),)
     if len(request.audio) == 1:
-        return (_speech(request.audio[0]),)
-    return tuple(arrange_voices([_speech(path) for path in request.audio], request.turns).tracks)
+        return (_speech(request.audio[0], request.vocals),)
+    return tuple(arrange_voices([_speech(path, request.vocals) for path in request.audio], request.turns).tracks)
 
 
 def soundtrack(request: GenerateRequest) -> Path | Audio | None:
@@ -78,5 +79,5 @@ def shows_drawing(picture: Image.Image) -> bool:
     return bool(find_faces(pixels))
 
 
-def _speech(path: Path | None) -> Float[Tensor, "samples"]:
-    return mono_16k(path) if path else torch.zeros(0)
+def _speech(path: Path | None, vocals: str | None) -> Float[Tensor, "samples"]:
+    return heard_voice(path, vocals) if path else torch.zeros(0)

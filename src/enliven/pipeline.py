@@ -11,12 +11,13 @@ from torch import Tensor
 
 from enliven.encode import Encoded, Handover, encode
 from enliven.media.audio import read_audio
-from enliven.media.image import to_pixels
-from enliven.models.backbone import ClipCache
 from enliven.models.networks import Networks
 from enliven.people import soundtrack
 from enliven.request import GenerateRequest, Scales
-from enliven.systems.opening import AS_IT_IS, Choices, Dtype, open_model
+from enliven.runtime.memory import Memory
+from enliven.runtime.mesh import Parallel, join
+from enliven.systems.execution import Execution
+from enliven.systems.opening import AS_IT_IS, Choices, Dtype, Opening, Quantise, open_model
 from enliven.systems.spec import ModelSpec
 from enliven.types import ClipPlan, Conditioning, LatentClip, OnProgress, Progress, Video, ignore_progress
 
@@ -35,36 +36,69 @@ class FinishedClip:
 
 
 class AvatarPipeline:
-    """A model, ready to make videos; ``choices`` tell how it was loaded."""
+    """A model, ready to make videos; ``choices`` tell how it was loaded, and ``execution`` how it runs."""
 
-    def __init__(self, spec: ModelSpec, networks: Networks, choices: Choices = AS_IT_IS) -> None:
-        self.spec, self.networks, self.choices = spec, networks, choices
-        self.device = next(networks.backbone.parameters()).device
+    def __init__(
+        self,
+        spec: ModelSpec,
+        networks: Networks,
+        choices: Choices = AS_IT_IS,
+        execution: Execution = Execution(),  # noqa: B008 - it never changes
+    ) -> None:
+        self.spec, self.networks, self.choices, self.execution = spec, networks, choices, execution
+        self.device = networks.device
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 - all of them by name
         cls,
         model: str | None = None,
         *,
         device: str = "auto",
         dtype: Dtype = "auto",
+        quantise: Quantise = "auto",
+        memory: Memory = "auto",
+        attention: str = "auto",
         weights: Path | str | None = None,
+        base: Path | str | None = None,
         loras: Sequence[str] = (),
         expressiveness: float | None = None,
+        parallel: Parallel | None = None,
+        on_progress: OnProgress = ignore_progress,
     ) -> "AvatarPipeline":
         """A model by name, or the one that a folder of ``weights`` is for; without either, longcat-toon.
 
         ``weights`` is a folder as it is published, or one that was saved here; it may hold several models, of which
-        the first is taken. It runs on a GPU where there is one. Backbone and text encoder have ``dtype``, or ``auto``:
-        published ones the type they are published in (bfloat16, int8), others float32. Each of ``loras`` is a file
-        beside the backbone, ``PATH`` or ``PATH:STRENGTH``. ``expressiveness`` is for LongCat-Video-Avatar 1.5: the
-        strength of the LoRA that made it quick, 1 as trained. Raises RequestError, ConfigError, WeightsError.
+        the first is taken. ``base`` is that of LongCat-Video, where it is not beside a published avatar. It runs on a
+        GPU where there is one. Backbone and text encoder have ``dtype``, or ``auto``: published ones the type they are
+        published in, others float32 (bfloat16 from 10^9 parameters on). Each of ``loras`` is a file beside the
+        backbone, ``PATH`` or ``PATH:STRENGTH``. ``expressiveness`` is for LongCat-Video-Avatar 1.5: the strength of the
+        LoRA that made it quick, 1 as trained.
+
+        Large models run in the memory that there is: ``memory`` and ``quantise`` are those of ``plan_memory``, and the
+        plan is in ``execution``. ``attention`` is a kernel by name, see ``kernel_names``.
+
+        With ``parallel``, as many processes as it says share the work: ``torchrun`` starts them, all of them load the
+        model and then call it alike, and each has the whole video. Raises RequestError, also for
+        a model that does not fit, ConfigError, WeightsError, MissingExtra.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        choices = Choices(dtype, Path(weights) if weights else None, tuple(loras), expressiveness).absolute()
-        spec, networks = open_model(model, choices)
-        return cls(spec, networks.to(device), choices)
+        choices = Choices(
+            dtype=dtype,
+            quantise=quantise,
+            memory=memory,
+            attention=attention,
+            weights=Path(weights) if weights else None,
+            base=Path(base) if base else None,
+            loras=tuple(loras),
+            expressiveness=expressiveness,
+        )
+        mesh = None if parallel is None else join(parallel, device)
+        place = chosen_device(device) if mesh is None else str(mesh.device)
+        return cls.opened(open_model(model, choices.absolute(), place, mesh), on_progress)
+
+    @classmethod
+    def opened(cls, opening: Opening, on_progress: OnProgress = ignore_progress) -> "AvatarPipeline":
+        """A model that was found and planned for, loaded. Raises WeightsError."""
+        return cls(opening.spec, opening.load(on_progress), opening.choices, opening.execution)
 
     def generate(self, request: GenerateRequest, on_progress: OnProgress = ignore_progress) -> Video:
         """The whole video, with the sound of the request, in memory. Raises RequestError, MediaError."""
@@ -142,7 +176,7 @@ class AvatarPipeline:
     ) -> LatentClip:
         """Noise becomes latents; the solver sees nothing of the given frames, which so stay as they are."""
         layout = plan.layout
-        cache = ClipCache() if layout.cacheable else None
+        cache, guide = self.execution.cache(layout), self.execution.guide(spec.guidance)
         given, noisy = latents[:, :, : layout.clean].float(), latents[:, :, layout.clean :].float()
         levels = torch.zeros(1, len(layout), device=self.device)
 
@@ -150,7 +184,7 @@ class AvatarPipeline:
             levels[:, layout.clean :] = sigma
             whole = torch.cat([given, noisy], dim=2)
             backbone = self.networks.backbone
-            guided = spec.guidance(lambda cond: backbone(whole, levels.clone(), cond, layout, cache), told)
+            guided = guide(lambda cond: backbone(whole, levels.clone(), cond, layout, cache), told)
             return guided[:, :, layout.clean :].float()
 
         def fresh(step: int) -> Tensor:
@@ -164,13 +198,20 @@ class AvatarPipeline:
         """Decode, and hand over. Where latents go on as they are, so does the decoder: nothing is decoded twice."""
         goes_on = before is not None and bool(before.decoder)
         decoder = self.networks.decoder(spec.decoder).stream(before.decoder if before is not None else None)
-        pixels = decoder.push(clip.latents[:, :, clip.layout.clean if goes_on else clip.layout.references :])
-        frames = to_pixels(pixels[0].transpose(0, 1)).cpu()[plan.context - plan.frames :]
+        shown = clip.latents[:, :, clip.layout.clean if goes_on else clip.layout.references :]
+        frames = self.execution.decode(decoder, shown)[plan.context - plan.frames :]
         carried = spec.carry(clip, frames, spec.geometry.latents(spec.geometry.context), self.networks)
         reference = clip.latents[:, :, :1] if before is None else before.reference
         memory = decoder.state() if spec.carry.continuous else {}
         handover = Handover(reference, carried.context, memory)
         return FinishedClip(plan, frames[: len(plan.emits)], clip, handover, carried.shares)
+
+
+def chosen_device(device: str = "auto") -> str:
+    """The device of that name; ``auto`` is a GPU where there is one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
 
 
 def clip_noise(seed: int, index: int, shape: tuple[int, ...], step: int = 0) -> Float[Tensor, "b c t h w"]:

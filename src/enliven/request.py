@@ -9,7 +9,7 @@ from PIL import Image
 from enliven.errors import RequestError
 from enliven.media.regions import Box
 from enliven.media.voices import Turns
-from enliven.models.longcat import LongCatParams
+from enliven.systems import MODELS
 from enliven.systems.spec import ModelSpec, adjusted
 
 LONGEST_SECONDS = 24 * 3600.0
@@ -51,11 +51,13 @@ class GenerateRequest:
 
     Several people have one ``audio`` each, None for somebody who only listens, and take ``turns``. ``speakers`` says
     where each of them is in the portrait, or in the first frame of the video; if empty, they are looked for.
+    ``vocals`` says how the voice is parted from music and noise before it is listened to, see ``find_separator``.
     """
 
     audio: tuple[Path | None, ...] = ()
     speakers: tuple[Place, ...] = ()
     turns: Turns = Turns.TOGETHER
+    vocals: str | None = None
     prompt: str = ""
     negative_prompt: str | None = None
     timeline: tuple[Scene, ...] = ()
@@ -119,10 +121,12 @@ class GenerateRequest:
 
         Raises RequestError for what it does not have, and ConfigError for a number of steps it cannot take.
         """
-        if len(self.audio) > 1 and not isinstance(spec.params.backbone, LongCatParams):
+        if spec.voices is not None and len(self.audio) > spec.voices:
+            alike = (each for each in MODELS.values() if each.release is spec.release is not None and not each.voices)
+            other = next((each.name for each in alike), "a LongCat model")
             raise RequestError(
-                f"{len(self.audio)} voices were given; {spec.name} hears one",
-                hint="give one sound file, or choose a LongCat model",
+                f"{len(self.audio)} voices were given; {spec.name} hears {'one' if spec.voices == 1 else spec.voices}",
+                hint=f"give one sound file, or choose {other}",
             )
         wanted = replace(
             spec,

@@ -33,10 +33,12 @@ from enliven.media.mux import join_segments
 from enliven.media.regions import bounding_box
 from enliven.media.storage import check_target, replacing, storage_error
 from enliven.media.video import encode_segment
+from enliven.media.vocals import located, weight_files
 from enliven.models.networks import fingerprint
 from enliven.people import soundtrack
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
+from enliven.runtime.memory import Memory
 from enliven.systems.opening import AS_IT_IS, Choices
 from enliven.systems.spec import ModelSpec
 from enliven.types import OnProgress, Progress, ignore_progress
@@ -79,11 +81,14 @@ def start(
 ) -> Path:
     """Make a video in a new run folder; ``output`` (``video.mp4`` in it, if None) is returned when it is done.
 
-    Raises RequestError when the folder holds a run already, and whatever ``check`` and making the video raise.
+    Of several processes that share the work, all call this, and one writes. Raises RequestError when the folder holds
+    a run already, and whatever ``check`` and making the video raise.
     """
+    if not pipeline.execution.leads:
+        return _accompany(pipeline, request, output or folder / VIDEO)
     if (folder / RECORD).exists():
         raise RequestError(f"{folder} holds a run already", hint="resume it, or choose another folder")
-    request = _absolute(request)
+    request = absolute(request)
     check(request, output or folder / VIDEO)
     with _alone(folder):
         target = check_target(output or folder / VIDEO)
@@ -108,19 +113,26 @@ def resume(
     folder: Path,
     on_progress: OnProgress = ignore_progress,
     load: Callable[..., AvatarPipeline] = AvatarPipeline.load,
+    memory: Memory | None = None,
+    *,
+    writes: bool = True,
 ) -> Path:
     """Go on with a run that was stopped; the video is that of a run that was not.
 
-    Raises RequestError when there is no run in the folder, somebody works on it, or an input, the weights or what the
-    model made of the request has changed since.
+    It runs in the numbers it was started in, also in other ``memory`` than was chosen then. Of several processes that
+    share the work, all call this, and one ``writes``. Raises RequestError when there is no run in the folder, somebody
+    works on it, or an input, the weights or what the model made of the request has changed since.
     """
     record = read_record(folder)
     result = folder / RESULT
     if result.exists() and record.output.exists():
         return record.output
+    choices = record.choices if memory is None else replace(record.choices, memory=memory)
+    if not writes:
+        return _accompany(load(record.model, **choices.given), record.request, record.output, folder)
     with _alone(folder):
-        _check_inputs(record)
-        pipeline = load(record.model, **record.choices.given)
+        check_inputs(record)
+        pipeline = load(record.model, **choices.given)
         if fingerprint(pipeline.networks) != record.weights:
             raise RequestError(
                 f"the weights of {record.model} are not those the run was started with", hint="start it anew"
@@ -177,6 +189,18 @@ def _work(pipeline: AvatarPipeline, record: Record, folder: Path, encoded: Encod
     return record.output
 
 
+def _accompany(pipeline: AvatarPipeline, request: GenerateRequest, output: Path, begun: Path | None = None) -> Path:
+    """Share in the work of the process that writes, from a run folder on that was ``begun``; the steps are the same."""
+    spec = request.apply(pipeline.spec)
+    fingerprint(pipeline.networks)  # shared weights are read together
+    encoded = pipeline.encode(request, spec)
+    after = None if begun is None else _last_handover(begun, pipeline.device)
+    if after is None or after[0] + 1 < len(encoded.plans):
+        for _ in pipeline.clips(spec, encoded, request.seed, after=after):
+            pass
+    return output
+
+
 def _encode(pipeline: AvatarPipeline, request: GenerateRequest, on_progress: OnProgress) -> Encoded:
     on_progress(Progress("reading the inputs", 0, 1))
     encoded = pipeline.encode(request, request.apply(pipeline.spec))
@@ -228,18 +252,21 @@ def _check_resolved(record: Record, now: Mapping[str, Any]) -> None:
 
 
 def _inputs(request: GenerateRequest) -> list[Path]:
-    paths = (*request.audio, *request.speakers, request.portrait, request.video)
+    paths = (*request.audio, *request.speakers, request.portrait, request.video, *weight_files(request.vocals))
     return [path for path in paths if isinstance(path, Path)]
 
 
-def _absolute(request: GenerateRequest) -> GenerateRequest:
+def absolute(request: GenerateRequest) -> GenerateRequest:
+    """The same from any folder: what a record holds."""
     audio = tuple(path and path.resolve() for path in request.audio)
     speakers = tuple(place.resolve() if isinstance(place, Path) else place for place in request.speakers)
     portrait, video = (path and path.resolve() for path in (request.portrait, request.video))
-    return replace(request, audio=audio, speakers=speakers, portrait=portrait, video=video)
+    vocals = request.vocals and located(request.vocals, Path.cwd())
+    return replace(request, audio=audio, speakers=speakers, portrait=portrait, video=video, vocals=vocals)
 
 
-def _check_inputs(record: Record) -> None:
+def check_inputs(record: Record) -> None:
+    """Refuse a run whose inputs are no longer what they were. Raises RequestError."""
     for name, expected in record.inputs.items():
         path = Path(name)
         if not path.is_file():

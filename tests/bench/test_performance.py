@@ -1,10 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from bench_cases import case
-from enliven.bench.performance import Performance, peak_mib, perform
+from enliven.bench.performance import Performance, decode_only, peak_mib, perform, untrained_decoder
 from enliven.bench.talkers import request_for
+from enliven.errors import RequestError
 from enliven.pipeline import AvatarPipeline
-from tiny import tiny_networks, tiny_spec
+from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec
 
 
 def test_every_clip_is_timed(tmp_path: Path) -> None:
@@ -35,3 +39,25 @@ def test_the_peak_never_falls() -> None:
     assert high >= before - slack
     assert peak_mib() >= high - slack
     assert high > 50
+
+
+def test_memory_of_a_streamed_decoder_does_not_depend_on_length() -> None:
+    spec = tiny_soul(size=(64, 64))
+    decode_only(spec, "efficient", 1.0)  # what is loaded and kept once
+    short = decode_only(spec, "efficient", 0.5).peak_mib
+    long = decode_only(spec, "efficient", 20.0)
+    assert long.video_seconds >= 20
+    assert len(long.clip_seconds) > 50
+    whole = 20 * 25 * 3 * 64 * 64 * 4 / 2**20  # float pixels of the whole video
+    assert long.peak_mib - short < whole / 2
+
+
+def test_a_decoder_is_chosen_by_name(tmp_path: Path) -> None:
+    spec = tiny_soul()
+    wide, narrow = (untrained_decoder(spec, name) for name in ("full", "efficient"))
+    assert sum(p.numel() for p in narrow.parameters()) < sum(p.numel() for p in wide.parameters())
+    with pytest.raises(RequestError, match="tiny-soul has no decoder 'fast'"):
+        untrained_decoder(spec, "fast")
+    pipeline = AvatarPipeline(spec, tiny_soul_networks())
+    request = replace(request_for(case(1.0), tmp_path, spec.size), decoder="efficient")
+    assert perform(pipeline, request, tmp_path).video_seconds == 1.0

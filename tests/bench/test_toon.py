@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from bench_cases import case
+from enliven.bench import toon
 from enliven.bench.cases import Case
+from enliven.bench.performance import Performance
 from enliven.bench.report import Part
 from enliven.bench.talkers import Drawn
 from enliven.bench.toon import Bench, Plan, toon_report
@@ -97,3 +99,14 @@ def test_the_command_measures_the_parts_it_is_asked_for(tmp_path: Path) -> None:
     assert list(json.loads(page.with_suffix(".json").read_text())["parts"]) == ["Clean drawing"]
     with pytest.raises(ConfigError, match="taste"):
         toon_report(tmp_path, only=["taste"], drawn=True)
+
+
+def test_every_decoder_is_measured_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(seconds: float, model: str, *, decoder: str, decodes: bool) -> Performance:
+        assert decodes
+        return Performance(seconds, seconds / 2, (), 100.0 if decoder == "full" or seconds < 10 else 200.0)
+
+    monkeypatch.setattr(toon, "perform_apart", measured)
+    part = toon.decoding(Plan(memory_seconds=(5.0, 20.0)), "soul-toon")
+    assert [check.value for check in part.checks] == [0.5, 1.0, 0.5, 2.0]
+    assert failed(part) == {"efficient: peak memory, 20 s over 5 s"}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,9 +58,17 @@ def test_it_is_a_table_to_a_person(
     models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+
+    def attention() -> dict[str, bool | str]:
+        return {"auto": True, "flash2": "needs a GPU, and there is none"}
+
+    monkeypatch.setattr(probes, "attention", attention)
     assert run(["doctor", "--quick"]) == 0
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
+    (first,) = (index for index, line in enumerate(lines) if line.startswith("Attention"))
+    assert re.fullmatch(r"Attention +auto +loads *", lines[first])
+    assert re.fullmatch(r" +flash2 +no: needs a GPU, and there is none *", lines[first + 1])
     assert lines[0].split()[:2] == ["Software", "python"]
     (header,) = [line for line in lines if line.startswith("Model ")]
     assert header.split() == ["Model", "Here", "float32", "bfloat16", "int8", "working", "Runs"]

@@ -43,6 +43,8 @@ def test_a_size_that_is_none_is_refused(size: str) -> None:
         {"video": Path("v.mp4"), "width": 64, "height": 32, "guidance": {"audio": 3.5, "text": 1.0}, "seed": 3},
         {"audio": (Path("a.wav"), Path("silence")), "speakers": ("1,2,3,4", "5,6,7,8"), "turns": "add"},
         {"weights": Path("a b"), "loras": ("a.safetensors:0.5", "b"), "expressiveness": 0.8, "dtype": "float32"},
+        {"memory": 20.5, "quantise": "none", "base": Path("LongCat-Video")},
+        {"memory": "low", "quantise": "int8", "attention": "sdpa"},
         {"model": "longcat-toon", "seconds": 2.5, "steps": 4, "reference_index": -2, "skip_radius": 0},
     ],
 )

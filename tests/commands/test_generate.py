@@ -114,6 +114,46 @@ def test_a_dry_run_shows_which_clip_is_told_what(here: Path, capsys: pytest.Capt
     assert "frames 17 to 24, after 5 repeated: a hat" in shown
 
 
+def test_in_little_memory_it_is_the_same_video_and_says_where_everything_is(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*TALK, "--memory", "low", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert after("memory", shown).startswith("at most ")
+    assert "on cpu" in after("memory", shown)
+    assert "in float32, block by block, from its files" in after("  backbone", shown)
+    assert "and goes once it has read" in after("  text", shown)
+    assert after("time", shown).endswith("without decoding")
+    assert run([*TALK, "-o", "whole.mp4"]) == 0
+    capsys.readouterr()
+    assert run([*TALK, "--memory", "low", "-o", "low.mp4"]) == 0
+    again = shlex.split(after("again", capsys.readouterr().out))
+    assert again[again.index("--memory") + 1] == "low"
+    assert again[again.index("--quantise") + 1] == "none", "wherever it is made again"
+    low, whole = (read_video(here / name).frames.int() for name in ("low.mp4", "whole.mp4"))
+    assert (low - whole).abs().float().mean() < 1, "but for keys that are computed anew"
+
+
+def test_a_run_goes_on_in_its_own_numbers_in_other_memory(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [*TALK, "--quantise", "int8", "--memory", "full"]
+    assert run([*small, "-o", "whole.mp4"]) == 0
+    assert run([*TALK, "-o", "plain.mp4"]) == 0
+    made = AvatarPipeline.clips
+
+    def stop_after_one(*given: object, **options: object):  # type: ignore[no-untyped-def]
+        yield next(made(*given, **options))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as change:
+        change.setattr(AvatarPipeline, "clips", stop_after_one)
+        assert run([*small, "-o", "parts.mp4", "--run", "begun"]) == 130
+    assert run(["resume", "begun", "--memory", "4"]) == 0
+    assert (here / "parts.mp4").read_bytes() == (here / "whole.mp4").read_bytes()
+    assert (here / "parts.mp4").read_bytes() != (here / "plain.mp4").read_bytes()
+
+
 def test_a_video_is_gone_on_from(here: Path) -> None:
     assert run([*TALK, "--seconds", "0.6", "-o", "first.mp4"]) == 0
     assert (

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from enliven.commands.plan import MOST_CLIPS, describe, estimate
+from enliven.commands.plan import MOST_CLIPS, describe, estimate, placing
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
+from enliven.runtime.memory import MemoryPlan, Needs, Part
+from enliven.systems.execution import Execution
+from enliven.systems.opening import open_model
 
 
 def test_a_long_plan_is_cut_short_and_counts_what_it_leaves_out(here: Path) -> None:
-    lines = describe(AvatarPipeline.load("tiny"), GenerateRequest(seconds=8.0, steps=1))
+    lines = describe(open_model("tiny"), GenerateRequest(seconds=8.0, steps=1))
     clips = 1 + -(-(200 - 17) // 12)
     assert f"clips   {clips}" in lines
     assert f"  and {clips - MOST_CLIPS} more" in lines
@@ -23,3 +26,16 @@ def test_the_estimate_grows_with_clips_and_steps(here: Path, monkeypatch: pytest
     request = GenerateRequest(seconds=1.0, steps=5)
     spec = request.apply(pipeline.spec)
     assert estimate(pipeline, spec, pipeline.encode(request, spec), seed=0) == 2 * (3.0 + 4 * 2.0)
+
+
+def test_what_is_where() -> None:
+    million = 10**6
+    needs = Needs({"backbone": Part(15_872 * million, (million,)), "autoencoder": Part(127 * million), "text": Part(9)})
+    plan = MemoryPlan("bfloat16", True, True, "int8", True, False, False, needed=3 * 2**30, room=2**32)
+    assert placing(Execution("cuda", plan), needs) == [
+        "memory  at most 3.0 GiB of 4.0 GiB on cuda",
+        "  backbone     15,872 M in int8, block by block, from memory",
+        "  autoencoder     127 M in float32, stays, decodes clip by clip",
+        "  text              0 M in bfloat16, block by block, from its files, and goes once it has read",
+        "  clean frames are computed anew in each step",
+    ]

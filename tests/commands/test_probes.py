@@ -9,6 +9,7 @@ from enliven.commands import probes
 from enliven.commands.probes import attempt, is_known
 from enliven.errors import MissingExtra
 from enliven.runtime import attention
+from enliven.runtime.kernel_plain import sdpa
 
 
 def test_a_failing_probe_says_why() -> None:
@@ -49,18 +50,24 @@ def test_disks_are_those_that_are_named(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(disk["free"] > 0 and disk["writable"] for disk in found.values())
 
 
-def test_codecs_and_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert probes.video() == {"H.264": True, "AAC": True}
     monkeypatch.setattr(probes, "CODECS", {"H.999": "no_such_codec"})
     assert not is_known(probes.video()["H.999"])
 
-    def missing() -> None:
-        raise MissingExtra("needs a package", hint="install it")
 
-    monkeypatch.setitem(attention._LOADERS, "flash", missing)
-    assert probes.attention() == {
+def test_a_kernel_of_attention_loads_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise MissingExtra("attention flash needs a package", hint="install it")
+
+    def odd() -> None:
+        raise OSError("a driver of another age")
+
+    loaders = {"auto": lambda: sdpa, "flash": missing, "strange": odd}
+    monkeypatch.setattr(attention, "_LOADERS", loaders)
+    found = probes.attention()
+    assert found == {
         "auto": True,
-        "flash": {"unknown": "MissingExtra: needs a package"},
-        "matmul": True,
-        "sdpa": True,
+        "flash": "needs a package",
+        "strange": {"unknown": "OSError: a driver of another age"},
     }

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from enliven.bench.cases import SHIPPED
@@ -11,6 +13,7 @@ from enliven.cli import run
 from enliven.data import world
 from enliven.data.clips import load_clip
 from enliven.media.video import read_video
+from enliven.toonworld.find_faces import find_faces
 from enliven.toonworld.voice import shipped_speech
 
 
@@ -22,6 +25,17 @@ def test_the_same_seed_draws_the_same_person(tmp_path: Path) -> None:
     assert first == again != other
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == (64, 64)
+
+
+def test_several_people_stand_side_by_side_and_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for people, width in ((1, 128), (2, 224), (3, 320)):
+        path = tmp_path / f"{people}.png"
+        assert run(["toon", "portrait", "--seed", "21", "--people", str(people), "-o", str(path)]) == 0
+        assert capsys.readouterr().out.count("A cartoon") == people
+        with Image.open(path) as picture:
+            assert picture.size == (width, 128)
+            faces = find_faces(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
+        assert len(faces) == people
 
 
 def test_a_drawn_clip_comes_with_its_truth(tmp_path: Path) -> None:
@@ -59,6 +73,7 @@ def test_a_data_set_says_no_held_out_sentence(tmp_path: Path, monkeypatch: pytes
     ("arguments", "told"),
     [
         (["portrait", "--size", "7"], "--size 7"),
+        (["portrait", "--people", "4"], "1 to 3"),
         (["portrait", "-o", "me.gif"], "me.png"),
         (["clip", "--speech", "nobody"], "hello"),
         (["clip", "--seconds", "nan"], "nan"),

@@ -6,7 +6,8 @@ import pytest
 
 from enliven.cli import run
 
-RECIPE = Path(__file__).parents[2] / "examples" / "toon.toml"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+RECIPE = EXAMPLES / "toon.toml"
 
 
 @pytest.mark.parametrize(
@@ -23,4 +24,27 @@ def test_a_recipe_is_refused_before_anything_is_written(
     monkeypatch.chdir(tmp_path)
     assert run(["train", str(RECIPE), *arguments]) == 2
     assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--set", "pace.stepz=3"], 2, "did you mean 'steps'"),
+        (["--stage", "hearing", "--set", "device=cpu"], 2, "the stages are texts, backbone"),
+        (["--set", "kind=beckbone"], 2, "kind"),
+        (["--set", "device=cpu"], 1, "weights/soul"),
+    ],
+)
+def test_a_recipe_of_a_backbone_is_refused_as_well(
+    arguments: list[str],
+    code: int,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", str(EXAMPLES / "soul-full.toml"), *arguments]) == code
+    assert told in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())

@@ -16,6 +16,8 @@ from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.longcat_audio import AudioParams
 from enliven.models.wan import Wan, WanParams
 from enliven.models.wan_audio import WanAudioParams
+from enliven.runtime.attention import SelfAttend
+from enliven.runtime.kernel_plain import Grid
 from enliven.types import AttentionRule, Conditioning, LatentLayout, Role, Text
 
 SIZES: dict[str, Any] = {
@@ -131,6 +133,30 @@ def test_a_cached_clip_is_the_clip(network: Backbone, given: dict[str, Any]) -> 
         latents[:, :, 3:] *= level
         step = given | {"sigma": sigma, "latents": latents}
         assert_close(network(**step, cache=cache), network(**step), atol=2e-5, rtol=0)
+
+
+class Surveyor:
+    """A kernel that keeps the grids it is told of."""
+
+    def __init__(self) -> None:
+        self.grids: list[tuple[Grid, Grid]] = []
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        return q
+
+    def on_grid(self, q: Tensor, k: Tensor, v: Tensor, q_grid: Grid, k_grid: Grid) -> Tensor:
+        self.grids.append((q_grid, k_grid))
+        return q
+
+
+def test_kernels_are_told_where_tokens_lie(network: Backbone, given: dict[str, Any]) -> None:
+    """4 x 6 latent cells are 2 x 3 tokens; the rules let 2 frames see 2, 2 see 6, and 2 see all 7."""
+    surveyor = Surveyor()
+    for leaf in network.modules():
+        if isinstance(leaf, SelfAttend):
+            leaf.kernel = surveyor
+    network(**given)
+    assert surveyor.grids == [((2, 2, 3), (count, 2, 3)) for count in (2, 6, 7)] * len(network.blocks)
 
 
 def test_one_cache_serves_every_guidance_pass(network: Backbone, given: dict[str, Any]) -> None:

@@ -1,12 +1,12 @@
 """Tests of drawn clips: repeatable, sound and mouth together, the same after the disk."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from enliven.data.clips import FPS, RATE, StoredFrames, load_clip, make_clip, save_clip
+from enliven.data.clips import FPS, RATE, StoredFrames, load_clip, make_clip, save_clip, shrunk
 from enliven.toonworld.voice import Phone, Speech
 
 SIZE = (32, 32)
@@ -93,3 +93,16 @@ def test_stored_frames_are_those_of_the_clips_in_order(tmp_path: Path) -> None:
     assert all(torch.equal(frames, clip.frames) for frames, clip in zip(stored, clips, strict=True))
     assert torch.equal(stored[1:][0], clips[1].frames)
     assert torch.equal(stored[-1], clips[2].frames)
+
+
+def test_what_pivots_show_and_what_was_before_is_kept_and_shrunk_too(tmp_path: Path) -> None:
+    clip = make_clip(1, None, frames=3, size=(32, 32))
+    moved = replace(clip, pictured=clip.frames.flip(0), before=255 - clip.frames)
+    save_clip(moved, tmp_path / "moved.safetensors")
+    small, plain = shrunk(load_clip(tmp_path / "moved.safetensors"), 2), shrunk(clip, 2)
+    assert small.frames.shape == (3, 3, 16, 16)
+    assert small.pictured is not None
+    assert small.before is not None
+    assert torch.equal(small.pictured, plain.frames.flip(0))
+    assert (small.before.int() - (255 - plain.frames.int())).abs().max() <= 1
+    assert plain.pictured is plain.before is None

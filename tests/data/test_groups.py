@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from enliven.data.clips import FPS, RATE
-from enliven.data.groups import GroupClip, Talk, load_group, make_group, render_groups, save_group
+from enliven.data.groups import GroupClip, Talk, any_group, load_group, make_group, render_groups, save_group
+from enliven.errors import RequestError
 from enliven.toonworld.voice import Phone, Speech, write_speech
 
 SIZE = (32, 80)
@@ -97,3 +98,15 @@ def test_drawing_goes_on_where_it_stopped(tmp_path: Path) -> None:
     render_groups(tmp_path / "clips", speech, range(3), people=3, frames=2)
     assert kept.read_bytes() == b"kept"
     assert load_group(tmp_path / "clips/0000002.safetensors").frames.shape == (2, 3, 128, 320)
+
+
+def test_a_number_is_a_group_and_everybody_needs_words(tmp_path: Path) -> None:
+    speech = [tmp_path / f"{name}.flac" for name in "ab"]
+    for path in speech:
+        write_speech(vowel(0.3), path)
+    one, again, other = (any_group(seed, speech, frames=2) for seed in (4, 4, 5))
+    assert torch.equal(one.frames, again.frames)
+    assert torch.equal(one.voices, again.voices)
+    assert one.characters != other.characters
+    with pytest.raises(RequestError, match="2 recordings for 3 people"):
+        any_group(4, speech, people=3, frames=2)

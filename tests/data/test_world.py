@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from enliven.data.clips import load_clip
+from enliven.data.failures import CAPTIONS
 from enliven.data.world import World, render_clips
 from enliven.toonworld.voice import load_speech, write_speech
 
@@ -41,3 +42,18 @@ def test_some_clips_show_nobody() -> None:
     silent = [len(world.clip(seed, []).samples) == 0 for seed in range(200)]
     assert 0.2 < sum(silent) / 200 < 0.4
     assert torch.equal(world.clip(7, []).frames, world.clip(7, []).frames)
+
+
+def test_some_people_fail_and_some_are_elsewhere() -> None:
+    world = World(1, (8, 8), silent=1.0, sights=0.2, failures=0.2, moves=0.3)
+    made = [world.clip(seed, []) for seed in range(80)]
+    failed = [clip.caption in CAPTIONS for clip in made]
+    moved = [
+        not bad and (clip.pictured is not None or clip.before is not None)
+        for clip, bad in zip(made, failed, strict=True)
+    ]
+    assert 0.1 < sum(failed) / 80 < 0.3
+    assert 0.18 < sum(moved) / 80 < 0.42
+    plain = World(1, (8, 8), silent=1.0, sights=0.2)
+    usual = [seed for seed in range(80) if not failed[seed] and not moved[seed]][::5]
+    assert all(torch.equal(plain.clip(seed, []).frames, made[seed].frames) for seed in usual)

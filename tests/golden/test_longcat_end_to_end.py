@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from enliven.diffusion.clips import ClipGeometry, plan_clips
 from enliven.diffusion.guidance import Guidance, ProjectedGuidance
@@ -34,12 +34,14 @@ GEOMETRY = ClipGeometry(frames=25, context=5, fps=16)
 EIGHT = AnchorSchedule(tuple(1 - 125 * index / 999 for index in range(8)), 7.0)
 
 
-class GivenLatents:
+class GivenLatents(nn.Module):
     """An autoencoder that knows one answer; its pictures are black."""
 
     channels, spatial_factor, temporal_factor = 4, 8, 4
 
     def __init__(self, latents: Tensor | None) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(1))  # it is somewhere, as every network
         self.latents = latents
 
     def encode(self, video: Tensor) -> Tensor:

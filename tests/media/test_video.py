@@ -9,7 +9,7 @@ import torch
 from enliven.errors import MediaError, StorageError
 from enliven.media.audio import mono_16k
 from enliven.media.mux import write_video
-from enliven.media.video import encode_segment, frame_rate, read_first_frame, read_video
+from enliven.media.video import encode_segment, frame_rate, read_first_frame, read_video, video_frames
 from enliven.types import Audio, Video
 from media_files import drifting, grey, sweep, write_frames
 
@@ -111,6 +111,12 @@ def test_the_last_frames_are_the_end_of_the_whole(tmp_path: Path, fps: float | N
     whole, last = read_video(path, fps), read_video(path, fps, last_frames=13)
     assert torch.equal(last.frames, whole.frames[-13:])
     assert last.fps == whole.fps
+
+
+def test_frames_one_after_the_other_are_those_of_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    encode_segment([drifting(20)], 25.0, path)
+    assert torch.equal(torch.stack(list(video_frames(path, 10.0))), read_video(path, fps=10.0).frames)
 
 
 def test_the_first_frame_is_that_of_the_whole(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from enliven.errors import ConfigError
-from enliven.models.int8 import METHOD, Int8Linear, quantise, skipped_layers, to_int8
-from enliven.models.layers import Linear32
+from enliven.models.int8 import INT8, METHOD, Int8Linear, skipped_layers, to_int8
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.weights import load_weights, save_weights
 from enliven.types import AttentionRule, Conditioning, LatentLayout, Role, Text
@@ -35,7 +34,7 @@ def velocity(network: LongCat, record: Golden) -> Tensor:
 
 def test_a_layer_agrees_with_the_published_one() -> None:
     case = golden("int8").case("linear")
-    numbers, scale = quantise(case.inputs["weight"])
+    numbers, scale = INT8.quantise(case.inputs["weight"])
     assert torch.equal(numbers, case.outputs["weight_int8"])
     assert torch.equal(scale, case.outputs["weight_scale"])
     layer = Int8Linear(numbers, scale, case.outputs["bias_bf16"])
@@ -58,32 +57,14 @@ def test_quantising_a_network_gives_the_published_weights_and_velocity() -> None
 def test_small_weights_are_those_numbers_to_half_a_step() -> None:
     weight = torch.randn(32, 48) * torch.logspace(-6, 3, 32)[:, None]
     weight[3] = 0
-    numbers, scale = quantise(weight)
+    numbers, scale = INT8.quantise(weight)
     error = (numbers * scale[:, None] - weight).abs() / scale[:, None]
     assert error.max() <= 0.5 + 1e-4
     assert error.max() > 0.4
     assert not numbers[3].any()
-    again, same = quantise(numbers * scale[:, None])
+    again, same = INT8.quantise(numbers * scale[:, None])
     assert torch.equal(again, numbers)
     assert_close(same[scale > 1e-9], scale[scale > 1e-9])
-
-
-def test_precise_layers_stay_precise() -> None:
-    linear = Linear32(64, 32).bfloat16()
-    x, layer = torch.randn(5, 64).bfloat16(), Int8Linear.quantised(linear)
-    assert layer(x).dtype == torch.float32
-    assert_close(layer(x), x.float() @ layer.weight_in(torch.float32).T + linear.bias.float())
-    assert Int8Linear.quantised(nn.Linear(64, 32).bfloat16())(x).dtype == torch.bfloat16
-
-
-def test_a_change_of_type_leaves_numbers_and_scales() -> None:
-    layer = Int8Linear.quantised(nn.Linear(8, 8))
-    scale = layer.weight_scale.clone()
-    layer.to(torch.bfloat16)
-    assert (layer.weight_int8.dtype, layer.weight.dtype) == (torch.int8, torch.bfloat16)
-    assert layer.bias is not None
-    assert layer.bias.dtype == torch.bfloat16
-    assert torch.equal(layer.weight_scale, scale)
 
 
 def test_skipped_layers_stay_as_they_are_and_the_rest_survives_the_disk(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from enliven.errors import RequestError, WeightsError
+from enliven.models.codebook import Codebook, CodebookParams
 from enliven.models.longcat import LongCatParams
 from enliven.models.lora import attach_lora, read_lora
 from enliven.models.networks import Networks, fingerprint, load_network, load_networks, read_params, save_networks
 from enliven.models.text import TextEncoder, learn_tokenizer
 from enliven.models.wan import Wan, WanParams
 from published_folders import write_lora
-from tiny import tiny_networks, tiny_soul_networks
+from tiny import PARAMS, tiny_networks, tiny_soul_networks
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +136,24 @@ def test_the_fingerprint_is_also_that_of_loras_and_their_strength(tmp_path: Path
     attached.detach()
     assert len({bare, adapted, half}) == 3
     assert fingerprint(networks) == bare
+
+
+@pytest.mark.parametrize(
+    ("part", "taken", "given"),
+    [
+        ("autoencoder", "latents of 4 channels", "latents of 6 channels"),
+        ("audio", "2 features of 16 numbers", "3 features of 16 numbers"),
+        ("codebook", "latents of 4 channels", "latents of 6 channels"),
+    ],
+)
+def test_parts_of_different_models_are_refused(tmp_path: Path, part: str, taken: str, given: str) -> None:
+    networks, wide = tiny_networks(), replace(PARAMS, autoencoder=replace(PARAMS.autoencoder, channels=6))
+    other = {
+        "autoencoder": lambda: tiny_networks(params=wide).autoencoder,
+        "audio": lambda: tiny_soul_networks().audio,
+        "codebook": lambda: Codebook(CodebookParams(size=2, channels=6)),
+    }[part]()
+    save_networks(replace(networks, **{part: other}), tmp_path)
+    message = f"the backbone is for {taken}, the {part} beside it for {given}"
+    with pytest.raises(WeightsError, match=message):
+        load_networks(tmp_path)

@@ -1,4 +1,4 @@
-"""Every kernel against attention written out, and the leaves against a dense mask."""
+"""The kernels by name, and the leaves against a dense mask."""
 
 import math
 
@@ -7,9 +7,18 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from enliven.errors import ConfigError
+from enliven.errors import ConfigError, MissingExtra
 from enliven.runtime import attention
-from enliven.runtime.attention import CrossAttend, SelfAttend, kernel_names, load_kernel, register_kernel, use_kernel
+from enliven.runtime.attention import (
+    CrossAttend,
+    SelfAttend,
+    kernel_names,
+    load_kernel,
+    register_kernel,
+    use_kernel,
+    why_not,
+)
+from enliven.runtime.kernel_plain import Kernel, sdpa
 from enliven.types import AttentionRule
 
 LAYOUTS = {
@@ -25,12 +34,6 @@ LAYOUTS = {
 }
 
 
-def exact(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    logits = torch.einsum("bnqd,bnkd->bnqk", q.double(), k.double()) / q.shape[-1] ** 0.5
-    weights = (logits if bias is None else logits + bias.double()).exp()
-    return torch.einsum("bnqk,bnkd->bnqd", weights / weights.sum(-1, keepdim=True), v.double())
-
-
 def dense_bias(rules: list[AttentionRule], tokens: int) -> Tensor:
     bias = torch.full((5, 5), -math.inf)
     for rule in rules:
@@ -39,36 +42,52 @@ def dense_bias(rules: list[AttentionRule], tokens: int) -> Tensor:
     return bias.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
 
 
-@pytest.mark.parametrize("name", kernel_names())
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("biased", [False, True])
-def test_every_kernel_computes_attention(name: str, dtype: torch.dtype, biased: bool) -> None:
-    # Strided, as a projection leaves them, and of unequal lengths.
-    q, k, v = (torch.randn(3, length, 2, 16, dtype=dtype).transpose(1, 2) for length in (9, 14, 14))
-    bias = torch.randn(3, 1, 1, 14) if biased else None
-    if bias is not None:
-        bias[:, :, :, 3] = -math.inf
-    out = load_kernel(name)(q, k, v, bias)
-    assert out.dtype == dtype
-    assert_close(out.double(), exact(q, k, v, bias), atol=1e-5 if dtype == torch.float32 else 0.03, rtol=0)
-
-
-def test_samples_taken_a_few_at_a_time_give_the_same_result_and_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    q, k, v = torch.randn(3, 5, 2, 6, 8, requires_grad=True)
-    bias = torch.randn(5, 1, 1, 6)
-    results = []
-    for most in (10**9, 2 * 2 * 6 * 6, 1):
-        monkeypatch.setattr(attention, "MOST_LOGITS", most)
-        out = load_kernel("matmul")(q, k, v, bias)
-        results.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
-    for other in results[1:]:
-        assert_close(other, results[0])
-
-
 def test_an_unknown_kernel_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="'flesh'") as refused:
         load_kernel("flesh")
     assert "sdpa" in refused.value.hint
+
+
+def test_a_kernel_that_cannot_be_had_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Kernel:
+        raise MissingExtra("it needs a package")
+
+    monkeypatch.setitem(attention._LOADERS, "broken", broken)
+    assert {"broken", "auto"} <= set(kernel_names())
+    assert why_not("broken") == "it needs a package"
+    assert why_not("auto") == ""
+
+
+class Surveyor:
+    """A kernel that keeps where tokens lie, and hands their values on."""
+
+    def __init__(self) -> None:
+        self.grids: list[object] = []
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        self.grids.append(None)
+        return q
+
+    def on_grid(self, q: Tensor, k: Tensor, v: Tensor, q_grid: object, k_grid: object) -> Tensor:
+        self.grids.append((q_grid, k_grid))
+        return q
+
+
+def test_a_kernel_is_told_the_grid_where_frames_see_frames_and_all_alike() -> None:
+    leaf, surveyor = SelfAttend(), Surveyor()
+    leaf.kernel = surveyor
+    q, k, v = torch.randn(3, 1, 5, 6, 2, 8)
+    rules = [
+        AttentionRule(range(1), (range(1),)),
+        AttentionRule(range(1, 3), (range(1, 3),)),
+        AttentionRule(range(3, 5), (range(1), range(1, 5)), (-1.0, 0.0)),
+    ]
+    leaf(q, k, v, rules, grid=(2, 3))
+    assert surveyor.grids == [None, ((2, 2, 3), (2, 2, 3)), None]
+    surveyor.grids.clear()
+    leaf(q[:, 2:], k, v, LAYOUTS["full"], offset=2, grid=(2, 3))
+    leaf(q, k, v, LAYOUTS["full"])
+    assert surveyor.grids == [((3, 2, 3), (5, 2, 3)), None]
 
 
 @pytest.mark.parametrize("rules", LAYOUTS.values(), ids=LAYOUTS.keys())
@@ -77,8 +96,8 @@ def test_frames_see_what_the_rules_say(rules: list[AttentionRule], kernel: str) 
     q, k, v = torch.randn(3, 2, 5, 4, 2, 8)
     leaf = SelfAttend()
     use_kernel(leaf, kernel)
-    seen = exact(*(x.flatten(1, 2).transpose(1, 2) for x in (q, k, v)), dense_bias(rules, 4))
-    expected = seen.transpose(1, 2).view(q.shape).float()
+    heads = (x.flatten(1, 2).transpose(1, 2) for x in (q, k, v))
+    expected = sdpa(*heads, dense_bias(rules, 4)).transpose(1, 2).reshape(q.shape)
     assert_close(leaf(q, k, v, rules), expected, atol=1e-5, rtol=0)
     assert_close(leaf(q[:, 2:], k, v, rules, offset=2), expected[:, 2:], atol=1e-5, rtol=0)
 
@@ -111,7 +130,7 @@ def test_a_registered_kernel_reaches_every_leaf(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(attention, "_LOADERS", dict(attention._LOADERS))
 
     @register_kernel("first")
-    def load() -> attention.Kernel:
+    def load() -> Kernel:
         return lambda q, k, v, bias=None: v[:, :, :1].expand_as(q)
 
     network = torch.nn.ModuleDict({"text": CrossAttend(), "frames": torch.nn.Sequential(SelfAttend())})

@@ -57,13 +57,13 @@ BLOCKS = replace(STREAMED, offload=True)
         (LONGCAT, SMALL_HOST, replace(BLOCKS, held=False), True),
         (LONGCAT, Machine(32 * GIB, 24 * GIB), replace(BLOCKS, quantise="int8"), True),
         (LONGCAT, Machine(32 * GIB), replace(BLOCKS, held=False), True),
-        (LONGCAT, LAPTOP, replace(BLOCKS, held=False, quantise="int8", cache=False), False),
+        (LONGCAT, LAPTOP, replace(BLOCKS, held=False, cache=False), False),
         (LONGCAT, Machine(64 * GIB, 48 * GIB), replace(LARGE, release_text=True), True),
         (LONGCAT, Machine(64 * GIB, 44 * GIB), STREAMED, True),
         (SOUL, SERVER, LARGE, True),
         (SOUL, WORKSTATION, BLOCKS, True),
         (SOUL, Machine(16 * GIB, 28 * GIB), STREAMED, True),
-        (SOUL, LAPTOP, replace(BLOCKS, held=False, quantise="int8"), False),
+        (SOUL, LAPTOP, replace(BLOCKS, held=False), False),
     ],
 )
 def test_the_fastest_plan_that_fits(needs: Needs, machine: Machine, expected: MemoryPlan, *, fits: bool) -> None:
@@ -101,6 +101,41 @@ def test_what_is_counted() -> None:
     assert weights_bytes(LONGCAT, "bfloat16", "int8")["text"] == 2 * 5_681 * MILLION
 
 
-def test_an_unknown_choice_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'tiny' is not known"):
-        plan_memory(TOON, LAPTOP, "tiny")
+def test_a_number_is_so_much_of_the_device() -> None:
+    assert plan_memory(LONGCAT, SERVER).needed > 24 * GIB
+    part = plan_memory(LONGCAT, SERVER, 24)
+    assert part.needed <= 24 * GIB == part.room
+    assert replace(part, needed=0, room=0) == BLOCKS
+    assert plan_memory(LONGCAT, SERVER, 0.5).fits is False
+    assert plan_memory(LONGCAT, SERVER, 1000) == plan_memory(LONGCAT, SERVER), "no more than there is"
+
+
+@pytest.mark.parametrize("choice", ["auto", "low", "full", 24])
+@pytest.mark.parametrize("machine", [LAPTOP, WORKSTATION, SMALL_HOST, SERVER, Machine(32 * GIB, 24 * GIB)])
+def test_numbers_that_were_chosen_are_kept_in_any_memory(choice: str | float, machine: Machine) -> None:
+    assert plan_memory(LONGCAT, machine, choice, "none").quantise == "none"
+    small = plan_memory(LONGCAT, machine, choice, "int8")
+    assert small.quantise == "int8"
+    assert small.held, "blocks that are made int8 here are in no file"
+    stored = replace(LONGCAT, stored="int8")
+    assert plan_memory(stored, machine, choice).quantise == "int8"
+    assert plan_memory(stored, machine, choice).needed < plan_memory(LONGCAT, machine, choice, "none").needed
+
+
+@pytest.mark.parametrize("choice", ["auto", "low", "full", 8])
+def test_a_cpu_never_makes_weights_small_unasked(choice: str | float) -> None:
+    """Blocks from files take less than small ones that stay, and are exact."""
+    for gib in (4, 16, 64):
+        assert plan_memory(LONGCAT, Machine(gib * GIB), choice).quantise == "none"
+
+
+def test_the_type_that_was_asked_for_counts() -> None:
+    wide = plan_memory(replace(LONGCAT, asked="float32"), SERVER, "full")
+    assert wide.dtype == "float32"
+    assert wide.needed - plan_memory(LONGCAT, SERVER, "full").needed == 2 * (15_872 + 5_681) * MILLION
+
+
+@pytest.mark.parametrize("choice", ["tiny", "", 0, -4.0])
+def test_an_unknown_choice_is_refused(choice: str | float) -> None:
+    with pytest.raises(ConfigError, match=rf"--memory {choice!r} is not known"):
+        plan_memory(TOON, LAPTOP, choice)

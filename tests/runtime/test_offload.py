@@ -122,6 +122,32 @@ def test_a_text_encoder_has_blocks_of_another_name() -> None:
         offload_blocks(text, "cpu")
 
 
+def test_nothing_of_a_network_stays_where_it_ran(tmp_path: Path) -> None:
+    """What is in no block waits in the files too; a tensor of two names is brought once."""
+    text = tiny_networks().text
+    expected = text(["a man"]).tokens
+    names = [name for name in text.state_dict() if not name.startswith("network.encoder.embed_tokens")]
+    save_file({name: text.state_dict()[name] for name in names}, tmp_path / "text.safetensors")
+    prefix = "network.encoder.block."
+    places = {name: (tmp_path / "text.safetensors", name) for name in names}
+    places["network.encoder.embed_tokens.weight"] = places["network.shared.weight"]
+    store, rest = FiledBlocks.placed(places, prefix), FiledBlocks.beside(places, prefix)
+    offload_blocks(text, "cpu", blocks=text.network.encoder.block, store=store, rest=rest)
+    resting = {name: value.data_ptr() for name, value in text.state_dict().items()}
+    running: dict[str, int] = {}
+    text.network.encoder.register_forward_pre_hook(
+        lambda *_: running.update({name: value.data_ptr() for name, value in text.state_dict().items()})
+    )
+    assert torch.equal(text(["a man"]).tokens, expected)
+    outside = [name for name in running if not name.startswith(prefix)]
+    assert outside
+    assert not {running[name] for name in outside} & set(resting.values())
+    assert running["network.shared.weight"] == running["network.encoder.embed_tokens.weight"]
+    assert not set(running.values()) & {
+        value.data_ptr() for name, value in text.state_dict().items() if name in outside
+    }
+
+
 def test_what_cannot_be_done_is_refused(tmp_path: Path) -> None:
     network = backbone()
     files = files_of(network, tmp_path)
@@ -213,3 +239,22 @@ def test_on_a_gpu_two_blocks_are_there_at_most(where: str, tmp_path: Path) -> No
             assert torch.equal(y, expected)
     block_bytes = 2048 * 2049 * 4
     assert torch.cuda.max_memory_allocated() - before < 2.2 * block_bytes
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_nothing_of_a_text_encoder_stays(tmp_path: Path) -> None:
+    text = tiny_networks().text
+    expected = text(["a man"]).tokens
+    state = {name: value.clone() for name, value in text.state_dict().items()}
+    save_file(state, tmp_path / "text.safetensors")
+    places, prefix = {name: (tmp_path / "text.safetensors", name) for name in state}, "network.encoder.block."
+    store, rest = FiledBlocks.placed(places, prefix), FiledBlocks.beside(places, prefix)
+    before = torch.cuda.memory_allocated()
+    offload_blocks(text, "cuda", blocks=text.network.encoder.block, store=store, rest=rest)
+    for _ in range(2):
+        read = text(["a man"]).tokens
+        assert read.is_cuda
+        assert torch.allclose(read.cpu(), expected, atol=1e-5)
+        del read
+        assert torch.cuda.memory_allocated() - before < 2**16

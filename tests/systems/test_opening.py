@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +15,14 @@ from enliven.models.lora import Adapter
 from enliven.models.networks import fingerprint, save_networks
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
-from enliven.systems import MODELS, choose_model
-from enliven.systems.opening import Choices, Dtype, open_model, split_strength
+from enliven.runtime.attention import CrossAttend, SelfAttend
+from enliven.runtime.kernel_plain import matmul
+from enliven.runtime.machine import Machine
+from enliven.runtime.memory import GIB, plan_memory
+from enliven.systems import MODELS, choose_model, opening
+from enliven.systems.opening import Choices, Dtype, Opening, open_model, split_strength
 from published_folders import write_all, write_json, write_lora
-from tiny import tiny_networks, tiny_soul, tiny_soul_networks, write_portrait, write_speech
+from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec, write_portrait, write_speech
 
 OLD, NEW = "LongCat-Video-Avatar", "LongCat-Video-Avatar-1.5"
 FOLDERS = {"longcat": OLD, "longcat-multi": OLD, "longcat-1.5": NEW, "longcat-1.5-int8": NEW}
@@ -89,7 +94,7 @@ def test_a_folder_tells_its_model(tmp_path: Path, folder: str, left: tuple[str, 
 
 def test_the_folder_knows_the_shift(place: Path) -> None:
     write_json(place / NEW / "scheduler" / "scheduler_config.json", {"shift": 3.0})
-    spec, _ = open_model("longcat-1.5-undistilled", Choices(weights=place / NEW))
+    spec = open_model("longcat-1.5-undistilled", Choices(weights=place / NEW)).spec
     assert spec.schedule(50)[1] == pytest.approx(3 * 0.979612 / (1 + 2 * 0.979612), abs=1e-5)
     assert spec.continuation_schedule is not None
     assert spec.continuation_schedule(50)[1] == spec.schedule(50)[1]
@@ -141,7 +146,7 @@ def test_expressiveness_needs_a_distilled_model_and_a_number(written: Path) -> N
     with pytest.raises(RequestError, match="longcat has no expressiveness"):
         open_model("longcat", Choices(weights=written / OLD, expressiveness=0.5))
     with pytest.raises(ConfigError, match="strength nan"):
-        open_model("longcat-1.5", Choices(weights=written / NEW, expressiveness=float("nan")))
+        open_model("longcat-1.5", Choices(weights=written / NEW, expressiveness=float("nan"))).load()
 
 
 def test_models_and_folders_that_do_not_belong_together_are_told_apart(written: Path, tmp_path: Path) -> None:
@@ -170,6 +175,84 @@ def test_the_variant_of_the_model_is_asked_for(place: Path) -> None:
     shutil.rmtree(place / NEW / "base_model_int8")
     with pytest.raises(WeightsError, match=r"the variant int8 of LongCat-Video-Avatar-1.5 is not in"):
         open_model("longcat-1.5-int8", Choices(weights=place / NEW))
+
+
+def test_the_base_may_lie_elsewhere(place: Path, tmp_path: Path) -> None:
+    base = (place / "LongCat-Video").rename(tmp_path / "shared")
+    with pytest.raises(WeightsError, match="text encoder of LongCat-Video are not in") as missing:
+        AvatarPipeline.load(weights=place / NEW, device="cpu")
+    assert "--base FOLDER" in missing.value.hint
+    with pytest.raises(WeightsError, match=r"are not in .*published"):
+        AvatarPipeline.load(weights=place / NEW, base=place, device="cpu")
+    pipeline = AvatarPipeline.load(weights=place / NEW, base=base, device="cpu")
+    assert pipeline.choices.given == {"weights": (place / NEW).resolve(), "base": base.resolve()}
+    save_networks(pipeline.networks, tmp_path / "saved")
+    with pytest.raises(RequestError, match="has its own autoencoder and text encoder"):
+        AvatarPipeline.load("longcat-1.5-undistilled", weights=tmp_path / "saved", base=base, device="cpu")
+
+
+def test_what_is_published_small_cannot_be_had_large(written: Path) -> None:
+    with pytest.raises(RequestError, match=r"longcat-1\.5-int8 is published in int8"):
+        open_model("longcat-1.5-int8", Choices(weights=written / NEW, quantise="none"))
+
+
+@pytest.fixture
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The smallest model, which is weighed nevertheless."""
+    monkeypatch.setitem(MODELS, "tiny", tiny_spec())
+    monkeypatch.setattr(opening, "SMALL", 0)
+    save_networks(tiny_networks(), tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def test_a_model_is_planned_for_the_memory_there_is(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def opened(machine: Machine, **choices: Any) -> Opening:
+        monkeypatch.setattr(opening, "this_machine", lambda device: machine)
+        return open_model(None, Choices(weights=saved, **choices))
+
+    roomy = opened(Machine(GIB))
+    assert roomy.needs is not None
+    assert not roomy.execution.plan.offload
+    assert roomy.choices.quantise == "none", "so that it resumes in the same numbers"
+    everything = roomy.execution.plan.needed
+    tight = opened(Machine(everything))
+    assert tight.execution.plan.offload or tight.execution.plan.release_text
+    with pytest.raises(RequestError, match=r"tiny takes .* GiB on cpu, and there are") as refused:
+        opened(Machine(everything // 100))
+    assert "--memory low" in refused.value.hint
+    with pytest.raises(RequestError, match="tiny takes"):
+        opened(Machine(GIB), memory=everything / GIB / 100)
+    assert not caplog.records
+    opened(Machine(everything // 100), memory="low")
+    assert "it is tried as asked" in caplog.text
+
+
+def test_loras_are_weighed_too(saved: Path, tmp_path: Path) -> None:
+    bare = open_model(None, Choices(weights=saved)).needs
+    path = write_lora(tmp_path / "style.safetensors", {"blocks.0.ffn.w1": (256, 32, 1)})
+    worn = open_model(None, Choices(weights=saved, loras=(str(path),))).needs
+    assert bare is not None
+    assert worn is not None
+    assert worn.parts["backbone"].parameters - bare.parts["backbone"].parameters == 2 * (256 + 32)
+
+
+def test_numbers_stay_when_a_run_is_opened_on_another_machine(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that only int8 fits, whose host cannot hold the blocks; then one where everything would."""
+    needs = open_model(None, Choices(weights=saved)).needs
+    assert needs is not None
+    whole = 2 * plan_memory(needs, Machine(1, GIB), "full").needed
+    gpus = (Machine(1, size) for size in range(whole, 0, -whole // 1000))
+    tight = next(gpu for gpu in gpus if plan_memory(needs, gpu).quantise == "int8")
+    monkeypatch.setattr(opening, "this_machine", lambda device: tight)
+    first = open_model(None, Choices(weights=saved))
+    assert first.execution.plan.quantise == "int8"
+    monkeypatch.setattr(opening, "this_machine", lambda device: Machine(GIB, GIB))
+    assert open_model(None, Choices(weights=saved)).execution.plan.quantise == "none"
+    again = open_model("tiny", Choices(**first.choices.given))
+    assert again.execution.plan.quantise == "int8"
+    assert fingerprint(again.load()) == fingerprint(first.load())
 
 
 def test_published_folders_are_found_where_the_environment_says(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,3 +284,16 @@ def test_only_backbone_and_text_encoder_may_be_smaller(tmp_path: Path, dtype: Dt
     spec = replace(pipeline.spec, geometry=ClipGeometry(9, 1, 25), size=(32, 32), steps=1)
     video = AvatarPipeline(spec, pipeline.networks).generate(GenerateRequest(seconds=0.2))
     assert video.frames.float().std() > 0
+
+
+def test_the_chosen_kernel_attends_everywhere_in_the_backbone(written: Path) -> None:
+    chosen = AvatarPipeline.load("longcat", weights=written / OLD, device="cpu", attention="matmul")
+    leaves = [leaf for leaf in chosen.networks.backbone.modules() if isinstance(leaf, SelfAttend | CrossAttend)]
+    assert leaves
+    assert all(leaf.kernel is matmul for leaf in leaves)
+    assert chosen.choices.given["attention"] == "matmul", "so that it goes on in the same numbers"
+
+
+def test_a_kernel_that_cannot_be_had_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'flesh'"):
+        open_model(None, Choices(weights=tmp_path / "nothing is here", attention="flesh"))

@@ -2,7 +2,8 @@ import pytest
 
 from enliven.diffusion.clips import plan_clips
 from enliven.models.wan import WanParams
-from enliven.systems.soul import SOUL, SOUL_FAST, SOUL_TOON, PivotalFrame
+from enliven.systems.soul import SOUL, SOUL_FAST, SOUL_TOON, SOUL_TOON_4STEP, PivotalFrame
+from enliven.systems.trial import passes_each_step
 from enliven.types import Role
 
 
@@ -44,3 +45,9 @@ def test_the_student_takes_the_four_steps_it_was_distilled_at() -> None:
 def test_the_toon_window_fits_into_the_clips_it_learns_from() -> None:
     """Clips of 61 video frames hold 16 latent frames, the first of which is of another kind."""
     assert 1 + SOUL_TOON.geometry.latents(SOUL_TOON.geometry.frames) <= 15
+
+
+def test_the_toon_student_takes_one_pass_where_its_teacher_takes_two() -> None:
+    assert passes_each_step(SOUL_TOON) * SOUL_TOON.steps == 8
+    assert passes_each_step(SOUL_TOON_4STEP) * SOUL_TOON_4STEP.steps == 4
+    assert SOUL_TOON_4STEP.schedule(4) == pytest.approx([1.0, 0.9, 0.75, 0.5, 0.0])

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from enliven.errors import RequestError, WeightsError
+from enliven.models.layered import write_label
 from enliven.models.networks import FULL, build_network
 from enliven.models.wan import WanParams
-from enliven.systems import MODELS, find_model
+from enliven.systems import MODELS, choose_model, find_model, offered
 from enliven.systems.carry import KeepLatents
 from enliven.systems.longcat import LONGCAT_TOON, ReferenceSkip
 from enliven.systems.spec import ModelSpec, adjusted
@@ -56,3 +57,20 @@ def test_requests_adjust_what_a_strategy_has() -> None:
         adjusted(KeepLatents(), {"radius": 2})
     with pytest.raises(RequestError, match="radius -1"):
         adjusted(ReferenceSkip(5, 1), {"radius": -1})
+
+
+def test_a_student_is_offered_once_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enliven.systems.spec.PACKAGED", tmp_path)
+    (tmp_path / "soul-toon").mkdir()
+    names = {spec.name for spec in offered()}
+    assert "soul-toon-4step" not in names
+    assert names >= {"soul-toon", "soul-fast", "longcat-toon"}, "a student whose teacher is not here is no news"
+    (tmp_path / "soul-toon-4step").mkdir()
+    assert {spec.name for spec in offered()} == names | {"soul-toon-4step"}
+
+
+def test_a_student_is_known_by_its_label_and_not_by_its_size(tmp_path: Path) -> None:
+    write_label(tmp_path / "mine", "longcat-toon-4step", LONGCAT_TOON.weights)
+    assert choose_model(None, tmp_path / "mine").name == "longcat-toon-4step"
+    assert choose_model("longcat-toon", tmp_path / "mine") == LONGCAT_TOON
+    assert choose_model(None, LONGCAT_TOON.weights) == LONGCAT_TOON

@@ -28,8 +28,9 @@ def test_a_minute_is_its_clips_steps_and_passes(monkeypatch: pytest.MonkeyPatch)
     assert minute_seconds(tiny_spec()) == 125 * 2 * 2 * 0.01
 
 
-def test_a_pass_is_timed_as_a_real_network_takes_it() -> None:
-    """Within a factor that a busy machine needs."""
+def test_a_pass_is_timed_as_a_real_network_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In seconds of the processor, which others that keep the machine busy do not take."""
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
     spec = tiny_spec(size=(128, 128))
     network, given, cache = tiny_networks().backbone, example_pass(spec), ClipCache()
     laps = []
@@ -38,7 +39,7 @@ def test_a_pass_is_timed_as_a_real_network_takes_it() -> None:
             began = time.perf_counter()
             given.run(network, cache)
             laps.append(time.perf_counter() - began)
-    assert min(laps[1:]) / 10 < pass_seconds(spec) < min(laps[1:]) * 10
+    assert min(laps[1:]) / 4 < pass_seconds(spec) < min(laps[1:]) * 4
 
 
 @pytest.mark.parametrize("large", [0, 10**9], ids=["a block", "all blocks"])

@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001 - letters of the phonetic alphabet are meant
 """Tests of speech and mouth tracks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from enliven.toonworld.voice import (
     read_speech,
     shipped_speech,
     silence,
+    with_effort,
     write_speech,
 )
 from media_files import write_sound
@@ -101,12 +103,32 @@ def test_the_mouth_follows_the_loudness_of_shipped_speech() -> None:
     assert torch.corrcoef(torch.stack([opening, level]))[0, 1] > 0.5
 
 
+def test_loud_sounds_are_spoken_with_a_wide_mouth_and_lips_still_meet() -> None:
+    said = phones("a", "m", "a", "m", "a", each=0.2)
+    level = torch.tensor([0.04, 0.1, 0.1, 0.1, 0.2]).repeat_interleave(3200)
+    speech = with_effort(Speech(level * torch.sin(0.5 * torch.arange(16_000)), tuple(said), "", ""))
+    assert [phone.effort for phone in speech.phones][::2] == pytest.approx([0.4**0.5, 1, 1.3], abs=0.01)
+    opening = mouth_track(speech.phones, 25, 25.0).open
+    assert opening[2] < 0.8 * opening[12] < opening[21]
+    assert opening[[7, 17]].max() < 0.05
+
+
+def test_effort_does_not_ask_how_loud_a_recording_is() -> None:
+    speech = load_speech("hello")
+    quiet = with_effort(replace(speech, samples=speech.samples / 50))
+    assert [phone.effort for phone in quiet.phones] == pytest.approx(
+        [phone.effort for phone in speech.phones], abs=1e-3
+    )
+    assert with_effort(silence(1)).phones == silence(1).phones
+
+
 def test_speech_survives_the_disk(tmp_path: Path) -> None:
     samples = torch.randn(20_001).clamp(-1, 1) * 0.5
     speech = Speech(samples, (Phone("", 0.0, 0.25), Phone("ɑ", 0.25, 1.25)), "Ah.", "none")
     write_speech(speech, tmp_path / "one" / "ah.flac")
     read = read_speech(tmp_path / "one" / "ah.flac")
-    assert (read.phones, read.text, read.voice) == (speech.phones, speech.text, speech.voice)
+    assert [(p.symbol, p.start, p.end) for p in read.phones] == [("", 0.0, 0.25), ("ɑ", 0.25, 1.25)]
+    assert (read.text, read.voice) == (speech.text, speech.voice)
     torch.testing.assert_close(read.samples, samples, atol=1e-4, rtol=0)
 
 

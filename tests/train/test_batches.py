@@ -7,10 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from enliven.data.encoded import EncodedClip, save_encoded
+from enliven.data.encoded import EncodedClip, Heads, save_encoded
+from enliven.data.groups import make_group
 from enliven.errors import ConfigError
+from enliven.media.image import to_image
+from enliven.people import people_regions
+from enliven.request import GenerateRequest
 from enliven.systems.longcat import ReferenceSkip
-from enliven.train.batches import ClipBatches, Drops
+from enliven.toonworld.find_faces import find_faces
+from enliven.toonworld.voice import Speech
+from enliven.train.batches import MISSED, ClipBatches, Drops, MixedBatches, told_regions
 from enliven.train.cuts import StitchedCuts
 from enliven.types import Role, Text
 
@@ -31,8 +37,8 @@ def write_clip(folder: Path, name: int) -> None:
         latents=time[None, :, None, None].expand(3, -1, 2, 2),
         references=(100 * name + 50 + frames).float()[:, None, None, None].expand(-1, 3, 2, 2),
         reference_frames=frames,
-        audio=audio[:, None, None].expand(-1, 2, 4),
-        mouth=torch.zeros(33, 5),
+        audio=audio[None, :, None, None].expand(-1, -1, 2, 4),
+        mouth=torch.zeros(1, 33, 5),
         caption=f"caption {name}",
         silent=silent,
     )
@@ -201,3 +207,75 @@ def test_at_most_one_kind_of_dropping_holds_and_each_as_often_as_asked(folder: P
     mute = (told.text.tokens == told.null_text.tokens).flatten(1).all(dim=1)
     for found, expected in ((deaf & ~mute, 0.2), (mute & ~deaf, 0.3), (deaf & mute, 0.4)):
         assert abs(found.float().mean() - expected) < 0.05
+
+
+SIZE = (128, 224)
+HEADS = torch.tensor([[24, 30, 97, 85], [25, 140, 98, 195]])
+SILENT = Speech(torch.zeros(0), (), "", "")
+
+
+def write_group(folder: Path, name: int) -> None:
+    """The one on the left sounds like 1, the one on the right like 2."""
+    clip = EncodedClip(
+        latents=torch.zeros(3, LATENTS, 4, 6),
+        references=torch.zeros(len(CHOSEN), 3, 4, 6),
+        reference_frames=torch.tensor(CHOSEN),
+        audio=torch.tensor([1.0, 2.0])[:, None, None, None].expand(-1, 33, 2, 4),
+        mouth=torch.zeros(2, 33, 5),
+        caption="caption 7",
+        silent=False,
+        heads=Heads(HEADS, SIZE),
+    )
+    folder.mkdir(exist_ok=True)
+    save_encoded(clip, folder / f"{name}.safetensors")
+
+
+def test_every_voice_goes_with_its_own_region_in_any_order(tmp_path: Path) -> None:
+    write_group(tmp_path, 0)
+    cond = batches(tmp_path, CONTINUE.shown(), batch=16).make()["cond"]
+    assert cond.audio.shape == (16, 2, 4 * FRAMES - 3, 5, 2, 4)
+    assert cond.regions.shape == (16, 3, *SIZE)
+    assert (cond.regions.sum(1) == 1).all(), "people, then the background, and nobody over another"
+    orders = set()
+    for voices, regions in zip(cond.audio, cond.regions, strict=True):
+        sounds = voices[:, 0, 0, 0, 0].tolist()
+        for sound, region in zip(sounds, regions, strict=False):
+            top, left, bottom, right = HEADS[int(sound) - 1].tolist()
+            assert region[top + 8 : bottom - 8, left + 8 : right - 8].all()
+        orders.add(tuple(sounds))
+    assert orders == {(1.0, 2.0), (2.0, 1.0)}
+    assert len({tuple(regions.flatten().tolist()) for regions in cond.regions}) > 8, "faces are not found exactly"
+
+
+def test_of_several_people_all_fall_silent_together(tmp_path: Path) -> None:
+    write_group(tmp_path, 0)
+    audio = batches(tmp_path, CONTINUE, batch=64, drops=Drops(audio=0.5, both=0)).make()["cond"].audio
+    heard = audio.flatten(2).any(2)
+    assert torch.equal(heard[:, 0], heard[:, 1])
+    assert 15 < heard[:, 0].sum() < 49
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_regions_are_those_of_a_request(seed: int) -> None:
+    """Found faces are off by no more than training supposes; where they are exact, so are the regions."""
+    clip = make_group(seed, [SILENT, SILENT], frames=3)
+    found = torch.tensor(find_faces(clip.frames[0]))
+    assert (found - clip.heads).abs().max() <= round(MISSED * SIZE[0])
+    picture = to_image(clip.frames[0])
+    asked = people_regions(GenerateRequest(portrait=Path("a.png"), audio=(Path("a.wav"), None)), picture, SIZE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("enliven.train.batches.MISSED", 0.0)
+        assert torch.equal(told_regions(Heads(found, SIZE)), asked[0])
+
+
+def test_each_batch_is_of_one_kind_and_kinds_come_as_often_as_said(folder: Path, tmp_path: Path) -> None:
+    write_group(tmp_path / "two", 0)
+    kinds = [(0.7, batches(folder, CONTINUE, batch=1)), (0.3, batches(tmp_path / "two", CONTINUE, batch=2))]
+    stream = iter(MixedBatches(kinds))
+    people = [next(stream)["cond"].audio.shape[:2] for _ in range(300)]
+    assert set(people) == {(1, 1), (2, 2)}
+    assert people.count((2, 2)) / 300 == pytest.approx(0.3, abs=0.08)
+    alone = iter(MixedBatches([(1, kinds[0][1])]))
+    assert next(alone)["cond"].audio.shape[:2] == (1, 1)
+    with pytest.raises(ConfigError, match="shares"):
+        MixedBatches([(0.7, kinds[0][1]), (0.4, kinds[1][1])])

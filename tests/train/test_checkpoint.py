@@ -75,10 +75,3 @@ def test_no_checkpoint_is_said_so(tmp_path: Path) -> None:
     assert checkpoint.find(tmp_path / "run") is None
     with pytest.raises(WeightsError, match=r"no checkpoint in .*run"):
         checkpoint.load(tmp_path / "run")
-
-
-def test_optimiser_state_survives_flattening() -> None:
-    state = {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(2)}, 11: {"momentum_buffer": torch.zeros(2, 2)}}
-    back = checkpoint.unflatten(checkpoint.flatten(state))
-    assert {index: set(values) for index, values in back.items()} == {i: set(values) for i, values in state.items()}
-    assert torch.equal(back[11]["momentum_buffer"], torch.zeros(2, 2))

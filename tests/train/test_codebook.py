@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from encoded_clips import write_clip, write_clips
+from enliven.data.encoded import load_encoded, save_encoded
 from enliven.errors import Cancelled, ConfigError
 from enliven.models.codebook import Codebook, CodebookParams, to_vectors
+from enliven.toonworld.failures import NEGATIVE_PROMPT, Failure
 from enliven.train.clusters import Clusters
 from enliven.train.codebook import (
     CodebookRecipe,
@@ -49,6 +51,13 @@ def test_a_codebook_of_a_folder_of_clips(clips: Path) -> None:
     distance = torch.cdist(real(held_out), codebook.centroids).amin(dim=1)
     expected = numpy.percentile(distance.numpy(), numpy.arange(101))
     torch.testing.assert_close(codebook.percentiles, torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-4)
+
+
+def test_failures_are_not_learnt(clips: Path) -> None:
+    first, second, *_ = clip_paths(clips)
+    save_encoded(replace(load_encoded(first), caption=NEGATIVE_PROMPT), first)
+    save_encoded(replace(load_encoded(second), caption=Failure.GHOST.value), second)
+    assert clip_paths(clips) == sorted(clips.iterdir())[2:]
 
 
 @pytest.mark.parametrize("per_centroid", [False, True])

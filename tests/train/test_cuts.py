@@ -1,5 +1,7 @@
 """Tests of cuts with a pivot; those with stitched contexts are tested through batches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -25,8 +27,8 @@ def clip() -> EncodedClip:
         latents=torch.arange(float(LATENTS))[None, :, None, None].expand(3, -1, 2, 2),
         references=(PICTURES + shown).float()[:, None, None, None].expand(-1, 3, 2, 2),
         reference_frames=shown,
-        audio=torch.zeros(33, 2, 4),
-        mouth=torch.zeros(33, 5),
+        audio=torch.zeros(1, 33, 2, 4),
+        mouth=torch.zeros(1, 33, 5),
         caption="",
         silent=False,
     )
@@ -82,3 +84,21 @@ def test_the_pivot_is_never_blurred() -> None:
         assert torch.equal(cut.given[:, :, :1], truth[:, :, :1])
         blurred += not torch.equal(cut.given, truth)
     assert 5 < blurred < 25
+
+
+def test_several_people_are_always_shown() -> None:
+    torch.manual_seed(0)
+    shown = StitchedCuts(FRAMES, OVERLAP, text=0.3, image=0.3).shown()
+    clean = [shown([clip()]).clip.layout.clean for _ in range(200)]
+    assert set(clean) == {1, 1 + OVERLAP}
+    assert clean.count(1) / 200 == pytest.approx(0.6, abs=0.12)
+
+
+def test_an_overlap_shows_what_the_clip_goes_on_from() -> None:
+    torch.manual_seed(0)
+    come = replace(clip(), before=clip().latents + 50)
+    cut = cuts(continuing=1.0)([come, clip()])
+    given, truth = cut.given[:, 0, :, 0, 0], cut.clip.latents[:, 0, :, 0, 0]
+    assert torch.equal(given[:, 0], truth[:, 0])
+    assert torch.equal(given[0, 1:], truth[0, 1 : 1 + OVERLAP] + 50)
+    assert torch.equal(given[1, 1:], truth[1, 1 : 1 + OVERLAP])

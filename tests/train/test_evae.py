@@ -94,6 +94,31 @@ def test_features_fade_evenly_and_then_are_not_looked_at() -> None:
     assert found[0] > 0.1
 
 
+def test_guesses_of_a_video_are_painted_as_they_are_and_the_video_is_true() -> None:
+    objective, video = copied(WIDE), videos()
+    guesses = torch.randn(2, 4, 3, 2, 2)
+    losses = objective.losses({"video": video, "latents": guesses}, 0)
+    error = objective.teacher.paint(guesses, {}) - (video.float() / 127.5 - 1)
+    assert losses["teacher"].item() == pytest.approx(0, abs=1e-6)
+    assert losses["truth"].item() == pytest.approx(error.abs().mean().item(), abs=1e-5)
+
+
+def test_a_teacher_that_counts_for_nothing_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = EfficientWeights(teacher=0.0, feature_steps=1)
+    objective = EfficientDecoderObjective(build(NARROW, 1), build(WIDE), weights)
+    painted: list[int] = []
+    paint = objective.teacher.paint
+    monkeypatch.setattr(objective.teacher, "paint", lambda *given: painted.append(1) or paint(*given))
+    for step, batch in (
+        (1, {"video": videos()}),
+        (0, {"video": videos()}),
+        (1, {"latents": torch.randn(1, 4, 1, 2, 2)}),
+    ):
+        losses = objective.losses(batch, step)
+        assert (losses["teacher"], bool(painted)) == (0, step == 0 or "latents" in batch)
+        painted.clear()
+
+
 def test_a_narrow_decoder_learns_from_its_teacher(tmp_path: Path) -> None:
     torch.manual_seed(0)
     teacher, student = build(WIDE), build(NARROW, 1)

@@ -2,7 +2,7 @@
 
 import torch
 
-from enliven.train.processes import gathered, own_share, rank_and_count, summed
+from enliven.train.processes import agreed, first_alone, gathered, joined, mean, meet, own_share, rank_and_count, summed
 
 
 def test_one_process_has_everything_already() -> None:
@@ -11,3 +11,10 @@ def test_one_process_has_everything_already() -> None:
     assert own_share("abc") == "abc"
     assert summed(own) is own
     assert gathered(("a", "b")) == ["a", "b"]
+    assert agreed(True, False) == (True, False)
+    assert mean(1 / 3) == 1 / 3
+    done: list[int] = []
+    with joined("cpu"):
+        first_alone(lambda: done.append(1))
+        meet()
+    assert done == [1]

@@ -10,13 +10,14 @@ import pytest
 
 from enliven import config
 from enliven.data.clips import load_clip
+from enliven.data.encoded import load_encoded
 from enliven.errors import RequestError
 from enliven.models.networks import load_networks, save_network
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.systems import MODELS, find_model
 from enliven.toonworld.voice import SHIPPED
-from enliven.train.toon import STAGES, Budget, ToonRecipe, train_toon
+from enliven.train.toon import STAGES, Budget, Groups, ToonRecipe, train_toon
 from enliven.types import Progress
 from tiny import tiny_networks
 
@@ -29,12 +30,14 @@ def recipe(tmp_path: Path) -> ToonRecipe:
 
 
 def short(example: str, tmp_path: Path) -> ToonRecipe:
-    """A shipped recipe, two clips long, with shipped sentences in place of new ones."""
+    """A shipped recipe, two clips of each kind long, with shipped sentences in place of new ones."""
     shipped = config.parse(ToonRecipe, config.read(EXAMPLES / example))
     (tmp_path / "speech").mkdir()
-    for name in ("ciao.flac", "ciao.json"):
-        shutil.copy(SHIPPED / name, tmp_path / "speech")
-    return replace(shipped, folder=tmp_path, weights=tmp_path / "weights", clips=2, frames=9)
+    for name in ("ciao", "bonjour", "guten-tag"):
+        for suffix in ("flac", "json"):
+            shutil.copy(SHIPPED / f"{name}.{suffix}", tmp_path / "speech")
+    groups = {name: replace(each, clips=min(2, each.clips)) for name, _, each in shipped.groups}
+    return replace(shipped, folder=tmp_path, weights=tmp_path / "weights", clips=2, frames=9, **groups)
 
 
 def test_the_shipped_recipe_makes_a_shipped_model(recipe: ToonRecipe) -> None:
@@ -83,8 +86,9 @@ def test_clips_are_encoded_once_and_again_by_other_encoders(recipe: ToonRecipe) 
     for name in ("autoencoder", "audio"):
         save_network(getattr(networks, name), recipe.weights / name)
     train_toon(recipe, ["drawing", "encoding"])
-    paths = sorted((recipe.folder / "encoded").glob("*.safetensors"))
-    assert len(paths) == 2
+    paths = sorted(recipe.folder.glob("*encoded/*.safetensors"))
+    assert [path.parent.name for path in paths] == ["encoded"] * 2 + ["pairs-encoded"] * 2 + ["trios-encoded"] * 2
+    assert [len(load_encoded(path).audio) for path in paths] == [1, 1, 2, 2, 3, 3]
 
     def encoded() -> list[int]:
         return [path.stat().st_mtime_ns for path in paths]
@@ -96,3 +100,26 @@ def test_clips_are_encoded_once_and_again_by_other_encoders(recipe: ToonRecipe) 
     os.utime(next((recipe.weights / "audio").iterdir()), (later, later))
     train_toon(recipe, ["encoding"])
     assert all(new != old for new, old in zip(encoded(), once, strict=True))
+
+
+def test_processes_share_the_work(recipe: ToonRecipe) -> None:
+    tiny = tiny_networks()
+    for name in ("autoencoder", "audio"):
+        save_network(getattr(tiny, name), recipe.weights / name)
+    for part in range(2):
+        alone = replace(recipe, clips=3, part=(part, 2), pairs=Groups(0, 0.0), trios=Groups(0, 0.0))
+        train_toon(alone, ["drawing", "encoding"])
+        drawn, encoded = recipe.folder / "clips", recipe.folder / "encoded"
+        for folder in (drawn, encoded):
+            assert len(list(folder.iterdir())) == (2, 3)[part]
+
+
+def test_a_backbone_that_hears_one_voice_is_given_no_groups(recipe: ToonRecipe) -> None:
+    with pytest.raises(RequestError, match="soul-toon hears one voice"):
+        replace(recipe, model="soul-toon")
+
+
+@pytest.mark.parametrize("part", [(2, 2), (-1, 2), (0, 0)])
+def test_a_part_that_is_not_there_is_refused(recipe: ToonRecipe, part: tuple[int, int]) -> None:
+    with pytest.raises(RequestError, match="part"):
+        replace(recipe, part=part)

@@ -1,8 +1,11 @@
 """Tests of the training loop: resumed exactly, stopped by numbers that are none, at the right rate."""
 
+import copy
 import json
 import math
-from collections.abc import Iterator, Mapping
+import os
+import signal
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from enliven.errors import Cancelled, ConfigError
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
 from enliven.systems.longcat import ReferenceSkip
+from enliven.train import checkpoint
 from enliven.train.autoencoder import DecoderObjective, crop_batches
+from enliven.train.muon import Muon
+from enliven.train.optimizers import remembered
 from enliven.train.trainer import Objective, TrainConfig, Trainer, on_device
 from enliven.types import LatentClip, Progress
 
@@ -57,17 +64,17 @@ def decoder_trainer(folder: Path, **changes: Any) -> Trainer:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_run_that_is_stopped_and_goes_on_equals_one_that_is_not(tmp_path: Path, dtype: str) -> None:
     whole = decoder_trainer(tmp_path / "whole", dtype=dtype)
-    assert {type(optimizer) for optimizer in whole.optimizers} == {torch.optim.AdamW, torch.optim.Muon}
+    assert {type(optimizer) for optimizer in whole.optimizers["autoencoder"]} == {torch.optim.AdamW, Muon}
     whole.fit()
 
     first = decoder_trainer(tmp_path / "halves", dtype=dtype)
     taken = first.take_step
 
-    def die_at_three(batch: Mapping[str, Any]) -> dict[str, float]:
+    def die_at_three() -> dict[str, float]:
         if first.step == 3:
             first.save()
             raise KeyboardInterrupt
-        return taken(batch)
+        return taken()
 
     first.take_step = die_at_three  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
@@ -83,7 +90,9 @@ def test_a_run_that_is_stopped_and_goes_on_equals_one_that_is_not(tmp_path: Path
     ):
         assert mine.keys() == other.keys()
         assert all(torch.equal(mine[name], other[name]) for name in mine)
-    for mine_optimizer, other_optimizer in zip(second.optimizers, whole.optimizers, strict=True):
+    for mine_optimizer, other_optimizer in zip(
+        second.optimizers["autoencoder"], whole.optimizers["autoencoder"], strict=True
+    ):
         mine, other = mine_optimizer.state_dict()["state"], other_optimizer.state_dict()["state"]
         assert mine.keys() == other.keys()
         assert all(torch.equal(mine[i][name], other[i][name]) for i in mine for name in mine[i])
@@ -112,10 +121,12 @@ def test_a_number_that_is_none_stops_the_run_and_leaves_the_last_checkpoint(tmp_
     bad = Trainer(replace(config, steps=6), Line({4: what}), numbers())
     with pytest.raises(FloatingPointError, match="nan at step 4"):
         bad.fit()
+    assert (tmp_path / "fault-00000004.safetensors").exists()
     assert all(torch.isfinite(value).all() for value in bad.network.parameters())
     again = Trainer(config, Line(), numbers())
-    assert again.restore() == 3
-    assert torch.equal(again.network["line"].weight, good.network["line"].weight)
+    assert again.restore() == 4  # the first step of a run is saved at once
+    assert torch.equal(again.network["line"].weight, bad.network["line"].weight)
+    assert not torch.equal(again.network["line"].weight, good.network["line"].weight)
 
 
 def test_training_goes_on_from_the_checkpoint_that_was_being_replaced(tmp_path: Path) -> None:
@@ -143,7 +154,7 @@ def test_the_rate_rises_stays_and_falls(tmp_path: Path) -> None:
 def test_muon_runs_at_its_gain(tmp_path: Path) -> None:
     trainer = decoder_trainer(tmp_path, learning_rate=0.01, muon_gain=7.0)
     trainer.take_step(next(trainer.batches))
-    adam, muon = (optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers)
+    adam, muon = (optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers["autoencoder"])
     assert muon == pytest.approx(7 * adam)
     assert adam == pytest.approx(0.005)
 
@@ -177,6 +188,182 @@ def test_a_run_ends_after_its_minutes(tmp_path: Path) -> None:
     trainer = Trainer(TrainConfig(tmp_path, minutes=1e-4), Line(), numbers())
     trainer.fit()
     assert 0 < trainer.step < 1_000_000
+
+
+class Duel:
+    """Two lines after the same target through each other; ``turns`` says who is stepped."""
+
+    def __init__(self, turns: Sequence[Collection[str]]) -> None:
+        self.networks: Mapping[str, nn.Module] = {"student": nn.Linear(2, 2), "critic": nn.Linear(2, 2)}
+        self.turns = turns
+
+    def turn(self, step: int) -> Collection[str]:
+        return self.turns[step % len(self.turns)]
+
+    def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        output = batch["x"]
+        for network in self.networks.values():
+            output = network(output)
+        return {"error": (output - 1).square().sum()}
+
+
+def pairs() -> Iterator[Mapping[str, Any]]:
+    while True:
+        yield {"x": torch.rand(2)}
+
+
+def duel_trainer(folder: Path, turns: Sequence[Collection[str]] = ({"student"}, {"critic"}), **changes: Any) -> Trainer:
+    torch.manual_seed(3)
+    settings = {"steps": 6, "muon": r"critic\.weight", "warmup": 0, "dtype": "float32", "decay": 0}
+    return Trainer(TrainConfig(folder, **(settings | changes)), Duel(turns), pairs())
+
+
+def test_only_the_networks_whose_turn_it_is_are_stepped_and_averaged(tmp_path: Path) -> None:
+    trainer = duel_trainer(tmp_path)
+    for moves, rests in (("student", "critic"), ("critic", "student"), ("student", "critic")):
+        before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+        averages = {name: value.clone() for name, value in trainer.average.items()}
+        trainer.take_step(next(trainer.batches))
+        for part in ("weight", "bias"):
+            assert not torch.equal(trainer.network[moves].state_dict()[part], before[f"{moves}.{part}"])
+            assert torch.equal(trainer.network[rests].state_dict()[part], before[f"{rests}.{part}"])
+            assert not torch.equal(trainer.averaged(moves)[part], averages[f"{moves}.{part}"])
+            assert torch.equal(trainer.averaged(rests)[part], averages[f"{rests}.{part}"])
+
+
+def test_gradients_of_another_turn_do_not_count(tmp_path: Path) -> None:
+    """The loss reaches both networks in every step; a critic stepped later starts from no gradient."""
+    one = duel_trainer(tmp_path / "one", [{"student"}, {"critic"}], clip_norm=math.inf)
+    x, other = {"x": torch.tensor([1.0, 2.0])}, {"x": torch.tensor([0.5, -1.0])}
+    one.take_step(x)
+    expected = duel_trainer(tmp_path / "two", [{"critic"}], clip_norm=math.inf)
+    expected.network.load_state_dict(one.network.state_dict())
+    expected.step = 1
+    one.take_step(other)
+    expected.take_step(other)
+    for name, value in one.network.state_dict().items():
+        assert torch.equal(value, expected.network.state_dict()[name]), name
+
+
+def test_each_network_has_its_rate(tmp_path: Path) -> None:
+    trainer = duel_trainer(tmp_path, [{"student", "critic"}], learning_rate=0.01, learning_rates={"critic": 0.002})
+    trainer.take_step(next(trainer.batches))
+    (student,), (adam, muon) = trainer.optimizers["student"], trainer.optimizers["critic"]
+    assert [o.param_groups[0]["lr"] for o in (student, adam, muon)] == pytest.approx([0.01, 0.002, 0.01])
+
+
+def test_turns_go_on_after_a_restart_as_if_there_had_been_none(tmp_path: Path) -> None:
+    whole, first = duel_trainer(tmp_path / "whole"), duel_trainer(tmp_path / "halves", steps=3)
+    whole.fit()
+    first.fit()
+    second = duel_trainer(tmp_path / "halves")
+    second.fit()
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[name]), name
+
+
+def test_names_of_networks_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="teacher") as caught:
+        duel_trainer(tmp_path, learning_rates={"teacher": 1.0})
+    assert "student" in caught.value.hint
+    for turn in ({"teacher"}, ()):
+        trainer = duel_trainer(tmp_path, [turn])
+        with pytest.raises(ConfigError, match="turn"):
+            trainer.take_step(next(trainer.batches))
+
+
+def test_a_checkpoint_that_counts_its_parameters_goes_on(tmp_path: Path) -> None:
+    """Checkpoints were once of one AdamW and one Muon over all networks, their parameters counted."""
+    trainer = duel_trainer(tmp_path / "new", [{"student", "critic"}], steps=3)
+    trainer.fit()
+    counted = {
+        "network": trainer.network.state_dict(),
+        "average": trainer.average,
+        "optimizer0": {},
+        "optimizer1": {},
+    }
+    order = {"optimizer0": ["student.weight", "student.bias", "critic.bias"], "optimizer1": ["critic.weight"]}
+    stored = remembered(trainer.network, trainer.optimizers)
+    for file, names in order.items():
+        for index, name in enumerate(names):
+            parts = {key.split("/")[1]: value for key, value in stored.items() if key.startswith(f"{name}/")}
+            counted[file] |= {f"{index}.{kind}": value for kind, value in parts.items()}
+    checkpoint.save(tmp_path / "old/checkpoint", tensors=counted, counters={"step": 3, "seconds": 0.1})
+    ends = []
+    for folder in ("old", "new"):
+        later = duel_trainer(tmp_path / folder, [{"student", "critic"}])
+        later.fit()
+        ends.append(later.network.state_dict())
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
+def test_parts_of_a_step_are_one_larger_batch(tmp_path: Path) -> None:
+    """Two parts of a step: the mean gradient of both, each drawn with its own random numbers."""
+    trainer = duel_trainer(tmp_path, [{"student", "critic"}], parts=2, clip_norm=math.inf, muon="")
+    seen: list[Tensor] = []
+    learn = trainer.objective.losses
+    trainer.objective.losses = lambda batch, step: seen.append(batch["x"]) or learn(batch, step)  # type: ignore[method-assign, func-returns-value]
+    networks = copy.deepcopy(trainer.objective.networks)
+    stepped = trainer.take_step()
+    assert len(seen) == 2
+    assert not torch.equal(*seen)
+    errors = [(networks["critic"](networks["student"](x)) - 1).square().sum() for x in seen]
+    mean = sum(errors) / 2
+    gradients = torch.autograd.grad(mean, [value for each in networks.values() for value in each.parameters()])
+    assert stepped["error"] == pytest.approx(mean.item())
+    assert stepped["gradient_norm"] == pytest.approx(float(torch.cat([g.flatten() for g in gradients]).norm()))
+
+
+def test_parts_that_processes_cannot_share_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="0 parts"):
+        duel_trainer(tmp_path, parts=0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_and_the_run_goes_on_from_there(tmp_path: Path, number: signal.Signals) -> None:
+    stopped, whole = duel_trainer(tmp_path / "stopped"), duel_trainer(tmp_path / "whole")
+    taken = stopped.take_step
+
+    def interrupted() -> dict[str, float]:
+        if stopped.step == 2:
+            os.kill(os.getpid(), number)
+        return taken()
+
+    stopped.take_step = interrupted  # type: ignore[method-assign]
+    with pytest.raises(Cancelled, match="stopped at step 3, saved in") as caught:
+        stopped.fit()
+    assert "same command" in caught.value.hint
+    whole.fit()
+    second = duel_trainer(tmp_path / "stopped")
+    second.fit()
+    assert all(torch.equal(value, second.average[name]) for name, value in whole.average.items())
+
+
+def test_samples_are_of_the_averages_and_disturb_nothing(tmp_path: Path) -> None:
+    plain = duel_trainer(tmp_path / "plain")
+    plain.fit()
+    made: list[tuple[str, Tensor, Tensor]] = []
+
+    def sample(networks: Mapping[str, nn.Module], path: Path) -> None:
+        made.append((path.name, networks["student"].weight.clone(), watched.averaged("student")["weight"].clone()))
+        torch.rand(9)
+        if len(made) == 3:
+            raise RuntimeError("a fault in the sample")
+
+    watched = duel_trainer(tmp_path / "watched", sample_minutes=0.0)
+    watched.sample = sample
+    watched.fit()
+    assert [name for name, _, _ in made] == [f"step-{step:08}" for step in range(1, 7)]
+    assert all(torch.equal(seen, average) for _, seen, average in made)
+    assert not torch.equal(made[-1][1], watched.network["student"].weight)
+    assert all(torch.equal(value, watched.network.state_dict()[n]) for n, value in plain.network.state_dict().items())
+
+
+def test_saving_beside_the_training_disturbs_nothing(tmp_path: Path) -> None:
+    plain, saving = duel_trainer(tmp_path / "plain"), duel_trainer(tmp_path / "saving", save_minutes=0.0)
+    plain.fit()
+    saving.fit()
+    assert all(torch.equal(value, saving.network.state_dict()[n]) for n, value in plain.network.state_dict().items())
 
 
 def test_contract() -> None:

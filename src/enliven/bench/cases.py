@@ -18,6 +18,7 @@ from enliven.toonworld.state import FaceState
 from enliven.toonworld.voice import SPEECH_RATE, Phone, Speech, load_speech, mouth_track, read_speech, silence
 
 FPS = 25.0
+SETTLE = 5  # frames after the portrait in which the mouth finds its place
 FIRST_CHARACTER = 9_000_000
 SHIPPED = ("weather", "question", "story")  # spoken by voices that were kept out of training
 PAUSE = 0.3  # seconds between the sentences of a long speech
@@ -49,7 +50,7 @@ class Case:
 
     def picture(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
         """The picture that goes in, at ``size`` (height, width)."""
-        return _bytes(draw.portrait(self.character, size)[None])[0]
+        return eight_bit(draw.portrait(self.character, size)[None])[0]
 
     @property
     def state(self) -> FaceState:
@@ -60,7 +61,7 @@ class Case:
 
     def drawn(self, frames: slice = slice(None)) -> UInt8[Tensor, "f 3 128 128"]:
         """Some frames of the true performance."""
-        return _bytes(draw.draw(self.character, self.state[frames]))
+        return eight_bit(draw.draw(self.character, self.state[frames]))
 
     def silent(self) -> "Case":
         """The same person, with nothing to say."""
@@ -87,7 +88,7 @@ def long_case(cases: Sequence[Case], seconds: float) -> Case:
     for speech in cycle([case.speech for case in cases]):
         spoken = torch.cat([speech.samples, torch.zeros(round(PAUSE * SPEECH_RATE))])
         samples.append(spoken)
-        phones += [Phone(p.symbol, p.start + start, p.end + start) for p in speech.phones]
+        phones += [replace(p, start=p.start + start, end=p.end + start) for p in speech.phones]
         start += len(spoken) / SPEECH_RATE
         if start >= seconds:
             break
@@ -103,5 +104,6 @@ def recorded_cases(files: Sequence[Path], seconds: float) -> Iterator[Case]:
         yield Case(path.stem, FIRST_CHARACTER + 100 + index, speech, int(speech.seconds * FPS))
 
 
-def _bytes(pixels: Float[Tensor, "f 3 h w"]) -> UInt8[Tensor, "f 3 h w"]:
+def eight_bit(pixels: Float[Tensor, "f 3 h w"]) -> UInt8[Tensor, "f 3 h w"]:
+    """Drawn frames in 0..1 as bytes."""
     return (pixels * 255).round().clamp(0, 255).to(torch.uint8)

@@ -1,9 +1,11 @@
 """Time and memory of one long generation, measured in a process of its own.
 
     python -m enliven.bench.performance --seconds 20
+    python -m enliven.bench.performance --seconds 20 --model soul-toon --decoder efficient --decode-only
 
 generates that much video as ``enliven generate`` would, clip by clip into an H.264 file, and says as JSON how long
-everything took and how much memory was used at most.
+everything took and how much memory was used at most. With ``--decode-only`` it does nothing but decode, with an
+untrained decoder: neither time nor memory depend on weights.
 """
 
 import argparse
@@ -14,17 +16,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from enliven.bench.cases import FPS, held_out, long_case
 from enliven.bench.talkers import request_for
+from enliven.errors import RequestError
+from enliven.media.image import to_pixels
 from enliven.media.video import encode_segment
+from enliven.models.networks import FULL, build_network
+from enliven.models.vae import VideoAutoencoder
 from enliven.pipeline import AvatarPipeline, GenerateRequest
+from enliven.systems import find_model
+from enliven.systems.spec import ModelSpec
 
 MODEL = "longcat-toon"
 
@@ -62,9 +71,34 @@ def perform(pipeline: AvatarPipeline, request: GenerateRequest, folder: Path) ->
     return Performance(frames / FPS, time.perf_counter() - times[0], laps, peak_mib())
 
 
-def perform_apart(seconds: float, model: str = MODEL) -> Performance:
-    """The same in a fresh process, so that its memory is its own."""
+def decode_only(spec: ModelSpec, decoder: str, seconds: float) -> Performance:
+    """Decode noise, as many latent frames at a time as a clip adds. Raises RequestError for an unknown decoder."""
+    network = untrained_decoder(spec, decoder)
+    new = spec.geometry.latents(spec.geometry.frames - spec.geometry.context)
+    shape = (1, network.channels, new, *(side // network.spatial_factor for side in spec.size))
+    stream, frames, times = network.stream(), 0, [time.perf_counter()]
+    while frames < seconds * spec.geometry.fps:
+        frames += len(to_pixels(stream.push(torch.randn(shape))[0].transpose(0, 1)))
+        times.append(time.perf_counter())
+    laps = tuple(round(late - early, 4) for early, late in pairwise(times))
+    return Performance(frames / spec.geometry.fps, times[-1] - times[0], laps, peak_mib())
+
+
+def untrained_decoder(spec: ModelSpec, decoder: str) -> VideoAutoencoder:
+    """A decoder of a model with random weights. Raises RequestError for one that it does not have."""
+    known = {FULL: spec.params.autoencoder, **spec.params.decoders}
+    if decoder not in known:
+        raise RequestError(f"{spec.name} has no decoder {decoder!r}", hint=f"choose one of {', '.join(known)}")
+    network: VideoAutoencoder = build_network(known[decoder])
+    return network
+
+
+def perform_apart(
+    seconds: float, model: str = MODEL, *, decoder: str | None = None, decodes: bool = False
+) -> Performance:
+    """``perform``, or ``decode_only``, in a fresh process, so that its memory is its own."""
     command = [sys.executable, "-m", "enliven.bench.performance", "--seconds", str(seconds), "--model", model]
+    command += (["--decoder", decoder] if decoder else []) + ["--decode-only"] * decodes
     values = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     return Performance(**{**values, "clip_seconds": tuple(values["clip_seconds"])})
 
@@ -87,11 +121,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="time and memory of one generation, as JSON")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--decoder", help="another decoder than the model's own choice")
+    parser.add_argument("--decode-only", action="store_true")
     asked = parser.parse_args()
-    pipeline = AvatarPipeline.load(asked.model)
-    with tempfile.TemporaryDirectory() as folder:
-        request = request_for(long_case(held_out(3), asked.seconds), Path(folder), pipeline.spec.size)
-        sys.stdout.write(json.dumps(asdict(perform(pipeline, request, Path(folder)))) + "\n")
+    if asked.decode_only:
+        spec = find_model(asked.model)
+        seen = decode_only(spec, asked.decoder or spec.decoder, asked.seconds)
+    else:
+        pipeline = AvatarPipeline.load(asked.model)
+        with tempfile.TemporaryDirectory() as folder:
+            request = request_for(long_case(held_out(3), asked.seconds), Path(folder), pipeline.spec.size)
+            seen = perform(pipeline, replace(request, decoder=asked.decoder), Path(folder))
+    sys.stdout.write(json.dumps(asdict(seen)) + "\n")
 
 
 if __name__ == "__main__":

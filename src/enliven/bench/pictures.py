@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from enliven.bench.cases import FPS, Case
+from enliven.bench.groups import GroupCase
 from enliven.errors import MissingExtra
 from enliven.media.image import fit_frames
 from enliven.media.sheet import contact_sheet, timestamp
@@ -29,6 +30,17 @@ def truth_sheet(case: Case, frames: Frames) -> Image.Image:
         tiles += [truth[row], shown[row]]
         labels += [f"{kind} {timestamp(t / FPS)}" for kind in ("true", "made") for t in row.tolist()]
     return contact_sheet(torch.cat(tiles), COLUMNS, labels, f"{case.name}: {case.prompt}"[:110])
+
+
+def group_sheet(case: GroupCase, frames: Frames) -> Image.Image:
+    """The true performance of several people over the generated one at equal times, in rows of four."""
+    times = torch.linspace(0, case.frames - 1, 16).round().long()
+    tiles, labels = [], []
+    for row in times.split(4):
+        tiles += [case.clip.frames[row], frames[row]]
+        labels += [f"{kind} {timestamp(t / FPS)}" for kind in ("true", "made") for t in row.tolist()]
+    heard = ", ".join(f"person {place} " + ("heard" if yes else "silent") for place, yes in enumerate(case.speaks, 1))
+    return contact_sheet(torch.cat(tiles), 4, labels, f"{case.kind}: {heard}")
 
 
 def ends_sheet(case: Case, frames: Frames) -> Image.Image:

@@ -103,7 +103,8 @@ def as_markdown(about: Mapping[str, str], parts: Sequence[Part], name: str) -> s
 
 def circumstances(subject: str) -> dict[str, str]:
     """What was measured, when, how, and on what."""
-    command = " ".join(["python -m enliven.bench.toon", *map(shlex.quote, sys.argv[1:])])
+    module = getattr(sys.modules["__main__"].__spec__, "name", "enliven.bench.toon")
+    command = " ".join(["python -m", module, *map(shlex.quote, sys.argv[1:])])
     return {
         "subject": subject,
         "date": datetime.now(UTC).date().isoformat(),

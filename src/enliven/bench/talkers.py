@@ -8,10 +8,11 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from enliven.bench.cases import Case
+from enliven.bench.cases import FPS, Case
+from enliven.bench.groups import GroupCase
 from enliven.media.image import to_image
 from enliven.pipeline import AvatarPipeline, GenerateRequest
-from enliven.toonworld.voice import write_speech
+from enliven.toonworld.voice import Speech, write_speech
 
 
 @runtime_checkable
@@ -20,7 +21,7 @@ class Talker(Protocol):
 
     name: str
 
-    def __call__(self, case: Case) -> UInt8[Tensor, "f 3 h w"]:
+    def __call__(self, case: Case | GroupCase) -> UInt8[Tensor, "f 3 h w"]:
         """As many frames as the case has; the first one may be the portrait."""
         ...
 
@@ -30,7 +31,7 @@ class Drawn:
 
     name = "drawn truth"
 
-    def __call__(self, case: Case) -> UInt8[Tensor, "f 3 h w"]:
+    def __call__(self, case: Case | GroupCase) -> UInt8[Tensor, "f 3 h w"]:
         """The true performance, piece by piece to save memory."""
         return torch.cat([case.drawn(slice(start, start + 250)) for start in range(0, case.frames, 250)])
 
@@ -42,10 +43,13 @@ class Generated:
         self.pipeline = pipeline
         self.name = pipeline.spec.name
 
-    def __call__(self, case: Case) -> UInt8[Tensor, "f 3 h w"]:
+    def __call__(self, case: Case | GroupCase) -> UInt8[Tensor, "f 3 h w"]:
         """The generated frames."""
         with tempfile.TemporaryDirectory() as folder:
-            request = request_for(case, Path(folder), self.pipeline.spec.size)
+            if isinstance(case, GroupCase):
+                request = request_for_group(case, Path(folder))
+            else:
+                request = request_for(case, Path(folder), self.pipeline.spec.size)
             return torch.cat([video.frames for video in self.pipeline.stream(request)])
 
 
@@ -56,4 +60,22 @@ def request_for(case: Case, folder: Path, size: tuple[int, int]) -> GenerateRequ
     write_speech(case.speech, sound)
     return GenerateRequest(
         audio=(sound,), prompt=case.prompt, portrait=portrait, seconds=case.frames / 25, seed=case.seed
+    )
+
+
+def request_for_group(case: GroupCase, folder: Path) -> GenerateRequest:
+    """The same for several people; the portrait is as wide as they are many, and listeners have no sound file."""
+    portrait = folder / "portrait.png"
+    to_image(case.portrait).save(portrait)
+    sounds = [folder / f"{index}.flac" if speaks else None for index, speaks in enumerate(case.speaks)]
+    for sound, voice in zip(sounds, case.clip.voices, strict=True):
+        if sound:
+            write_speech(Speech(voice, (), "", ""), sound)
+    return GenerateRequest(
+        audio=tuple(sounds),
+        speakers=case.places,
+        prompt=case.prompt,
+        portrait=portrait,
+        seconds=case.frames / FPS,
+        seed=case.seed,
     )

@@ -11,29 +11,31 @@ import argparse
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from enliven.bench.cases import FPS, Case, held_out, long_case, recorded_cases
+from enliven.bench.cases import FPS, SETTLE, Case, held_out, long_case, recorded_cases
 from enliven.bench.measures import best_lag, correlation, lag_curve, loudness, mean_curve
 from enliven.bench.performance import MODEL, perform_apart
 from enliven.bench.pictures import course_sheet, curves_plot, ends_sheet, truth_sheet
 from enliven.bench.report import Check, Part, write_report
+from enliven.bench.speakers import several_speakers
 from enliven.bench.talkers import Drawn, Generated, Talker
 from enliven.errors import ConfigError
 from enliven.judges.face import FaceJudge, similarity
 from enliven.judges.motion import body_motion, head_motion
 from enliven.judges.quality import QualityJudge
+from enliven.models.networks import FULL
 from enliven.pipeline import AvatarPipeline
+from enliven.systems import find_model
 from enliven.toonworld.voice import SPEECH_RATE
 
 log = logging.getLogger(__name__)
 
-SETTLE = 5  # frames after the portrait in which the mouth finds its place
 CLOSED = 0.15
 SLOWEST = {"soul-toon": 4.0}  # seconds for a second of video, where they may be more than two: four times the pixels
 Frames = UInt8[Tensor, "f 3 h w"]
@@ -48,11 +50,13 @@ class Plan:
     long_seconds: float = 60.0
     recorded_seconds: float = 12.0
     memory_seconds: tuple[float, float] = (20.0, 300.0)
+    pairs: int = 3
+    trios: int = 2
     speech: Path | None = None
     recordings: tuple[Path, ...] = ()
 
 
-QUICK = Plan(clips=2, silent=1, long_seconds=8.0, recorded_seconds=6.0, memory_seconds=(5.0, 15.0))
+QUICK = Plan(clips=2, silent=1, long_seconds=8.0, recorded_seconds=6.0, memory_seconds=(5.0, 15.0), pairs=1, trios=1)
 
 
 class Bench:
@@ -166,6 +170,11 @@ class Bench:
             rows[case.name] = {"loudness": heard / heard.max().clamp(min=1e-6), "made": seen}
         return Part("Recorded voices", checks, pictures={"recorded": curves_plot(rows)} if rows else {})
 
+    def speakers(self) -> Part:
+        """Does the right mouth of several move?"""
+        speech = [case.speech for case in self.cases]
+        return several_speakers(self.talker, speech, {2: self.plan.pairs, 3: self.plan.trios})
+
     def _motion(self, case: Case) -> tuple[float, float]:
         frames = self.made(case)
         return head_motion(self.face(frames)), body_motion(frames)
@@ -196,6 +205,20 @@ def performance(plan: Plan, model: str) -> Part:
     )
 
 
+def decoding(plan: Plan, model: str) -> Part:
+    """How fast does each decoder of a model paint, and does length cost it memory?"""
+    checks, peaks = list[Check](), dict[str, list[float]]()
+    for name in (FULL, *find_model(model).params.decoders):
+        short, long = (perform_apart(seconds, model, decoder=name, decodes=True) for seconds in plan.memory_seconds)
+        told = f"{name}: peak memory, {long.video_seconds:.0f} s over {short.video_seconds:.0f} s"
+        checks += [
+            Check(f"{name}: seconds for a second of video", long.total_seconds / long.video_seconds),
+            Check(told, long.peak_mib / short.peak_mib, most=1.05),
+        ]
+        peaks[name] = [short.peak_mib, long.peak_mib]
+    return Part("Decoding alone", checks, {"threads": torch.get_num_threads(), "peak MiB": peaks})
+
+
 def _others(truth: Sequence[Tensor], seen: Sequence[Tensor]) -> float:
     """The mean correlation of every mouth with the truth of every other sentence; NaN where there is no other."""
     found = []
@@ -208,22 +231,34 @@ def _others(truth: Sequence[Tensor], seen: Sequence[Tensor]) -> float:
 
 
 def toon_report(
-    folder: Path, plan: Plan | None = None, *, only: Sequence[str] = (), model: str = MODEL, drawn: bool = False
+    folder: Path,
+    plan: Plan | None = None,
+    *,
+    only: Sequence[str] = (),
+    model: str = MODEL,
+    weights: Path | None = None,
+    drawn: bool = False,
 ) -> Path:
-    """Measure and write the report; returns its Markdown file. ConfigError for a part that does not exist."""
+    """Measure and write the report; returns its Markdown file. ConfigError for a part that does not exist.
+
+    Speed is measured with the weights that the model has, and not those of ``weights``.
+    """
     plan = plan or Plan()
-    talker: Talker = Drawn() if drawn else Generated(AvatarPipeline.load(model))
-    bench = Bench(talker, plan)
+    pipeline = None if drawn else AvatarPipeline.load(model, weights=weights)
+    bench = Bench(Generated(pipeline) if pipeline else Drawn(), plan)
     parts: dict[str, Callable[[], Part]] = {
         "sync": bench.sync,
         "clean": bench.clean,
         "silence": bench.silence,
         "identity": bench.identity,
     }
+    if pipeline is None or pipeline.spec.voices != 1:
+        parts["speakers"] = bench.speakers
     if plan.recordings and not drawn:
         parts["recordings"] = bench.recordings
     if not drawn:
         parts["performance"] = lambda: performance(plan, model)
+        parts["decoding"] = lambda: decoding(plan, model)
     unknown = set(only) - set(parts)
     if unknown:
         raise ConfigError(f"no part is called {', '.join(sorted(unknown))}", hint=f"choose from {', '.join(parts)}")
@@ -234,7 +269,7 @@ def toon_report(
                 log.info("measuring %s", name)
                 yield measure()
 
-    return write_report(measured(), folder, talker.name)
+    return write_report(measured(), folder, bench.talker.name)
 
 
 def main() -> None:
@@ -245,23 +280,17 @@ def main() -> None:
     parser.add_argument("--only", default="", help="parts, separated by commas")
     parser.add_argument("--drawn", action="store_true", help="measure the drawn truth instead of a model")
     parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--weights", type=Path, help="a folder of weights to measure instead of those of the model")
     parser.add_argument("--clips", type=int, help="how many held-out clips")
     parser.add_argument("--speech", type=Path, help="a folder of held-out .flac with .json; shipped sentences if none")
     parser.add_argument("--real", type=Path, nargs="*", default=(), help="recordings of people")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     base = QUICK if asked.quick else Plan()
-    plan = Plan(
-        asked.clips or base.clips,
-        base.silent,
-        base.long_seconds,
-        base.recorded_seconds,
-        base.memory_seconds,
-        asked.speech,
-        tuple(asked.real),
-    )
+    plan = replace(base, clips=asked.clips or base.clips, speech=asked.speech, recordings=tuple(asked.real))
     only = [name for name in asked.only.split(",") if name]
-    log.info("%s", toon_report(asked.output, plan, only=only, model=asked.model, drawn=asked.drawn).read_text())
+    page = toon_report(asked.output, plan, only=only, model=asked.model, weights=asked.weights, drawn=asked.drawn)
+    log.info("%s", page.read_text())
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ from rich.console import Console
 
 from enliven.errors import ConfigError
 from enliven.media.storage import check_target, storage_error
+from enliven.runtime.launch import leads
 
 
 def say(*lines: str) -> None:
-    """Write ``lines`` to standard output as they are."""
-    Console(soft_wrap=True, highlight=False, markup=False).print(*lines, sep="\n")
+    """Write ``lines`` to standard output as they are; of several processes, the first does."""
+    if leads():
+        Console(soft_wrap=True, highlight=False, markup=False).print(*lines, sep="\n")
 
 
 def target(path: Path, *suffixes: str) -> Path:

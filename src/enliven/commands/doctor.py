@@ -114,9 +114,9 @@ def size(count: float) -> str:
 
 
 def _specs() -> list["ModelSpec"]:
-    from enliven.systems import MODELS
+    from enliven.systems import offered
 
-    return list(MODELS.values())
+    return offered()
 
 
 class _Weighing:
@@ -191,7 +191,7 @@ def _sections(report: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
         "GPUs": found or [("none", "models run on the CPU" if is_known(gpus) else f"unknown: {gpus[UNKNOWN]}")],
         "Disks": _rows(report["disks"], _disk),
         "Video": _rows(report["video"], lambda found: "can be written" if found else "cannot be written"),
-        "Attention": _rows(report["attention"], lambda _: "loads"),
+        "Attention": _rows(report["attention"], lambda found: "loads" if found is True else f"no: {found}"),
         "Extras": _rows(extras, lambda lacks: f"{', '.join(lacks)} missing" if lacks else "installed"),
     }
 
@@ -228,7 +228,7 @@ def _runs(plan: dict[str, Any] | None) -> str:
         return "unknown"
     if not plan["fits"]:
         return "no"
-    return "by blocks" if plan["offload"] else "whole"
+    return ("by blocks" if plan["offload"] else "whole") + (", int8" if plan["quantise"] == "int8" else "")
 
 
 def _remarks(models: list[dict[str, Any]]) -> Iterator[str]:
@@ -248,5 +248,6 @@ def _remarks(models: list[dict[str, Any]]) -> Iterator[str]:
     if any(not model["weights"] for model in models):
         yield "Here: whether the weights are found; how long a minute takes is tried where they are"
     yield "working: what a clip takes besides the weights; the autoencoder always has float32"
-    if any(_runs(model.get("plan")) == "by blocks" for model in models):
+    yield "Runs: as enliven generate does it; --memory asks for another way, and --dry-run shows it in full"
+    if any(_runs(model.get("plan")).startswith("by blocks") for model in models):
         yield "by blocks: the weights come piece by piece, from disk or memory, which takes time"

@@ -17,6 +17,7 @@ INPUTS = Group("Inputs", sort_key=1)
 SAMPLING = Group("Sampling", sort_key=2)
 OUTPUT = Group("Output", sort_key=3)
 
+MEMORY = Literal["auto", "low", "full"] | float
 GUIDANCE = {"text_guidance": "text", "audio_guidance": "audio"}
 SPELLED = {"video": "--continue", "loras": "--lora"}
 SILENCE = "silence"  # in place of the sound file of somebody who only listens
@@ -36,6 +37,9 @@ class Inputs:
     once for each voice, in their order. Default: where faces are found, else equal shares from left to right."""
     turns: Literal["para", "add"] | None = None
     """How several voices follow each other: para, all from the start (the default); add, one after the other."""
+    vocals: str | None = None
+    """Listen to the voice alone where there is music or noise: `centre`, what both channels share, or weights of
+    Demucs, a file or folder. The sound of the video stays whole. Default: listen to everything."""
     prompt: str | None = None
     """What is seen: who speaks, where, in what light and mood."""
     timeline: Path | None = None
@@ -57,12 +61,21 @@ class Sampling:
     """Name of a model; `enliven models` lists them. Default: what the weights are for, or longcat-toon."""
     weights: Path | None = None
     """Folder of weights, as published or saved here. Default: looked for where ENLIVEN_WEIGHTS says."""
+    base: Path | None = None
+    """Folder of LongCat-Video, where it is not beside that of a published avatar."""
     loras: Annotated[tuple[str, ...] | None, Parameter(name=SPELLED["loras"])] = None
     """LoRA beside the network: FILE or FILE:STRENGTH; repeat for several, which add up."""
     expressiveness: float | None = None
     """Strength of the LoRA that lets LongCat-Video-Avatar 1.5 talk in few steps: 1 as trained, more for livelier."""
     dtype: Literal["auto", "float32", "bfloat16"] | None = None
     """Numbers that the network computes in. Default: auto, as the weights were published."""
+    quantise: Literal["auto", "none", "int8"] | None = None
+    """Weights of 8 bits, half the memory of bfloat16: never (none), always (int8), or where it must be (auto)."""
+    memory: MEMORY | None = None
+    """What the model may take: auto, the fastest way that fits; low, the least; full, all of it on the device; or a
+    number of GiB. `--dry-run` shows the plan."""
+    attention: str | None = None
+    """Kernel that computes attention; `enliven doctor` lists them, and why one cannot be had. Default: auto."""
     seconds: float | None = None
     """Length of the video. Default: as long as the speech."""
     size: str | None = None

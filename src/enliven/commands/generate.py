@@ -5,18 +5,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from enliven.commands.flags import NOTHING_MADE, OUTPUT, Inputs, Made, Published, Sampling, arguments, values
+from enliven.commands.flags import MEMORY, NOTHING_MADE, OUTPUT, Inputs, Made, Published, Sampling, arguments, values
 from enliven.errors import Cancelled, StorageError
 
 if TYPE_CHECKING:
     from enliven.pipeline import AvatarPipeline
     from enliven.run import Record
+    from enliven.systems.opening import Opening
     from enliven.types import OnProgress
 
 RUNS = Path("runs")
@@ -32,6 +34,7 @@ def generate(
     as_published: Published | None = None,
     made: Made = NOTHING_MADE,
     settings: Annotated[tuple[str, ...], Parameter("--set", group=OUTPUT, show_default=False)] = (),
+    parallel: Annotated[str | None, Parameter(group=OUTPUT)] = None,
 ) -> None:
     """Make a video from a portrait, speech and a prompt.
 
@@ -40,6 +43,9 @@ def generate(
     Args:
         run_file: A TOML file with any of the values below, as in examples/.
         settings: NAME=VALUE for anything a run file may hold, for example guidance.text=2.0.
+        parallel: Share the work among processes that `torchrun --nproc-per-node 4 -m enliven generate ...` starts, each
+            with a GPU: context=2,guidance=2 lets 2 share the tokens of a pass and 2 the passes; with ,sharded all
+            share the weights.
 
     """
     given = values(*(group for group in (as_published, inputs, sampling) if group is not None))
@@ -49,8 +55,10 @@ def generate(
     from enliven.commands.progress import listener
     from enliven.commands.request import RunFile, gather
     from enliven.run import check, start
+    from enliven.runtime.launch import leads
+    from enliven.runtime.mesh import Parallel, leave
 
-    whole = config.parse(RunFile, gather(run_file, given, settings))
+    shared, whole = Parallel.parse(parallel), config.parse(RunFile, gather(run_file, given, settings))
     output = made.output
     path = target(output, ".mp4") if output else None
     check(whole.request(), path)
@@ -61,44 +69,60 @@ def generate(
         if not made.dry_run:
             return
     with listener() as tell:
-        pipeline = load(whole.model, tell, **whole.choices().given)
         if made.dry_run:
-            told = plan.describe(pipeline, whole.request())
+            told = plan.describe(find(whole.model, **whole.choices().given), whole.request(), tell)
         else:
+            pipeline = load(whole.model, tell, **whole.choices().given, parallel=shared)
             folder, began = made.run or free_folder(RUNS / (output.stem if output else "run")), time.perf_counter()
             with resumable(folder):
                 video = start(pipeline, whole.request(), folder, path, tell)
-    say(*(told if made.dry_run else summary(video, folder, time.perf_counter() - began)))
+    leave()
+    if leads():
+        say(*(told if made.dry_run else summary(video, folder, time.perf_counter() - began)))
 
 
-def resume(folder: Path, /) -> None:
+def resume(folder: Path, /, *, memory: MEMORY | None = None, parallel: str | None = None) -> None:
     """Go on with an interrupted run at its next clip; the video is the same as without the interruption.
 
     Args:
         folder: The run folder.
+        memory: What the model may take here, as of `enliven generate`. Default: as the run was started.
+        parallel: Share the work among processes, as of `enliven generate`. Default: alone, however it was started.
 
     """
     from enliven.commands.console import say
     from enliven.commands.progress import listener
     from enliven.run import resume
+    from enliven.runtime.launch import leads
+    from enliven.runtime.mesh import Parallel, leave
 
-    began = time.perf_counter()
+    began, shared = time.perf_counter(), Parallel.parse(parallel)
     with listener() as tell, resumable(folder):
-        video = resume(folder, tell, lambda model, **choices: load(model, tell, **choices))
-    say(*summary(video, folder, time.perf_counter() - began))
+        opened = partial(load, tell=tell, parallel=shared)
+        video = resume(folder, tell, opened, memory, writes=leads())
+    leave()
+    if leads():
+        say(*summary(video, folder, time.perf_counter() - began))
 
 
 def load(model: str | None, tell: "OnProgress", **choices: Any) -> "AvatarPipeline":
     """``AvatarPipeline.load``, telling that the model is being loaded. Raises RequestError, WeightsError."""
+    from enliven.models.networks import PARTS
     from enliven.pipeline import AvatarPipeline
     from enliven.systems import choose_model
     from enliven.types import Progress
 
     name = choose_model(model, choices.get("weights")).name
-    tell(Progress(f"loading {name}", 0, 1))
-    pipeline = AvatarPipeline.load(model, **choices)
-    tell(Progress(f"loading {name}", 1, 1))
-    return pipeline
+    tell(Progress(f"loading {name}", 0, len(PARTS)))
+    return AvatarPipeline.load(model, **choices, on_progress=tell)
+
+
+def find(model: str | None, **choices: Any) -> "Opening":
+    """The same, but for the weights, which are not read. Raises RequestError, WeightsError."""
+    from enliven.pipeline import chosen_device
+    from enliven.systems.opening import Choices, open_model
+
+    return open_model(model, Choices(**choices).absolute(), chosen_device())
 
 
 def free_folder(wanted: Path) -> Path:

@@ -33,9 +33,9 @@ def list_models() -> None:
     """List the models, and the publications whose folders can be used."""
     from enliven.commands.console import say
     from enliven.models.releases import RELEASES
-    from enliven.systems import MODELS
+    from enliven.systems import offered
 
-    made = [description(spec) for spec in MODELS.values()]
+    made = [description(spec) for spec in offered()]
     say("\n\n".join([*made, *(publication(release) for release in RELEASES.values())]))
 
 
@@ -200,12 +200,13 @@ def contents(published: "Published") -> str:
 
 def parts_of(folder: Path, variant: str | None, base: Path | None) -> tuple[dict[str, "Part"], list[Path]]:
     """The networks of a folder and its LoRAs: a published one, or one that was saved here. Raises WeightsError."""
+    from enliven.models.layered import own_loras, saved_parts
     from enliven.models.published import Part, open_published
     from enliven.models.releases import recognise
 
-    saved = sorted(path.parent for path in folder.glob("*/config.json")) if recognise(folder) is None else []
-    if folder / "backbone" in saved:
-        return {path.name: Part(path, partial(_saved, path)) for path in saved}, []
+    saved = saved_parts(folder) if recognise(folder) is None else {}
+    if "backbone" in saved:
+        return {name: Part(path, partial(_saved, path)) for name, path in saved.items()}, own_loras(folder)
     published = open_published(folder, variant, base)
     return dict(published.parts), list(published.loras.values())
 

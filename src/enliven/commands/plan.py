@@ -1,4 +1,6 @@
-"""``--dry-run``: what a run would make and what it would take, measured on a shortened first clip."""
+"""``--dry-run``: what a run would make and what it would take, measured on a shortened first clip, or for a large model
+on one block of its backbone.
+"""
 
 import resource
 import time
@@ -8,37 +10,71 @@ from textwrap import shorten
 
 import torch
 
+from enliven.commands.doctor import size
 from enliven.commands.progress import clock
-from enliven.encode import Encoded, read_picture
+from enliven.encode import Encoded, lay_out, read_picture
 from enliven.errors import RequestError
 from enliven.media.overlay import draw_speakers
 from enliven.media.storage import replacing
-from enliven.people import place_people
+from enliven.people import place_people, speech_tracks
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
+from enliven.runtime.memory import AUTOENCODER, BACKBONE, TEXT, Needs
+from enliven.systems.execution import Execution
+from enliven.systems.opening import Opening
 from enliven.systems.spec import ModelSpec
-from enliven.types import ClipPlan
+from enliven.systems.trial import clips_seconds
+from enliven.types import ClipPlan, OnProgress, Progress, ignore_progress
 
 MOST_CLIPS = 12
 MOST_LETTERS = 60  # of a prompt
 
 
-def describe(pipeline: AvatarPipeline, request: GenerateRequest) -> list[str]:
-    """The plan of a request, line by line. Raises RequestError, MediaError."""
-    spec = request.apply(pipeline.spec)
-    encoded = pipeline.encode(request, spec)
-    frames, (height, width) = encoded.plans[-1].emits.stop, encoded.size
-    fps, plans = spec.geometry.fps, encoded.plans
-    told = encoded.prompts if request.timeline else ("",) * len(plans)
-    seconds = estimate(pipeline, spec, encoded, request.seed)
+def describe(opening: Opening, request: GenerateRequest, tell: OnProgress = ignore_progress) -> list[str]:
+    """The plan of a request, line by line. A large model is not loaded for it. Raises RequestError, MediaError."""
+    spec = request.apply(opening.spec)
+    outline = lay_out(request, spec, read_picture(request), speech_tracks(request))
+    frames, (height, width) = outline.plans[-1].emits.stop, outline.size
+    fps, plans = spec.geometry.fps, outline.plans
+    told = outline.prompts if request.timeline else ("",) * len(plans)
+    if opening.needs is None:
+        pipeline = AvatarPipeline.opened(opening, tell)
+        seconds = estimate(pipeline, spec, pipeline.encode(request, spec), request.seed)
+        took, held = f"about {clock(seconds)} on this machine", [f"memory  about {memory(pipeline):.1f} GiB"]
+    else:
+        tell(Progress("trying a block", 0, 1))
+        seconds = clips_seconds(replace(spec, size=outline.size), len(plans), opening.parts, opening.execution)
+        tell(Progress("trying a block", 1, 1))
+        took = f"about {clock(seconds)} on this machine, without decoding"
+        held = placing(opening.execution, opening.needs)
     return [
         f"model   {spec.name}, {spec.steps} steps a clip, {spec.guidance}",
         f"video   {frames / fps:.2f} s, {frames} frames of {width}x{height}, {fps} a second",
         f"clips   {len(plans)}",
         *(line(plan, prompt) for plan, prompt in zip(plans[:MOST_CLIPS], told, strict=False)),
         *([f"  and {len(plans) - MOST_CLIPS} more"] if len(plans) > MOST_CLIPS else []),
-        f"time    about {clock(seconds)} on this machine",
-        f"memory  about {memory(pipeline):.1f} GiB",
+        f"time    {took}",
+        *held,
+    ]
+
+
+def placing(execution: Execution, needs: Needs) -> list[str]:
+    """What is where, and how much the device holds at most."""
+    plan, device = execution.plan, execution.device
+    blocks = f"block by block, from {'memory' if plan.held else 'its files'}"
+    ways = {
+        BACKBONE: blocks if plan.offload else "stays",
+        TEXT: "block by block, from its files, and goes once it has read" if plan.release_text else "stays",
+        AUTOENCODER: "stays, decodes latent by latent" if plan.stream_decoder else "stays, decodes clip by clip",
+    }
+    numbers = {BACKBONE: "int8" if plan.quantise == "int8" else plan.dtype, TEXT: plan.dtype}
+    return [
+        f"memory  at most {size(plan.needed)} of {size(plan.room)} on {device}",
+        *(
+            f"  {name:<12}{part.parameters / 1e6:>7,.0f} M in {numbers.get(name, 'float32')}, {ways.get(name, 'stays')}"
+            for name, part in needs.parts.items()
+        ),
+        *([] if plan.cache else ["  clean frames are computed anew in each step"]),
     ]
 
 

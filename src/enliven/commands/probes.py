@@ -80,9 +80,9 @@ def video() -> dict[str, Any]:
 
 def attention() -> dict[str, Any]:
     """For each kernel whether it loads: true, or why not."""
-    from enliven.runtime.attention import kernel_names, load_kernel
+    from enliven.runtime.attention import kernel_names, why_not
 
-    return {name: attempt(partial(_loads, load_kernel, name)) for name in kernel_names()}
+    return {name: attempt(partial(_loads, why_not, name)) for name in kernel_names()}
 
 
 def requirements(distribution: str = "enliven") -> tuple[list[str], dict[str, list[str]]]:
@@ -102,8 +102,8 @@ def _writes(av: Any, codec: str) -> bool:
     return bool(av.codec.Codec(codec, "w"))
 
 
-def _loads(load: Callable[[str], Any], kernel: str) -> bool:
-    return load(kernel) is not None
+def _loads(why_not: Callable[[str], str], kernel: str) -> bool | str:
+    return why_not(kernel).removeprefix(f"attention {kernel} ") or True
 
 
 def _version(name: str) -> str | None:

@@ -7,14 +7,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from enliven.runtime.launch import leads
 from enliven.types import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
 def listener(console: Console | None = None) -> "TerminalBar | PlainLines":
-    """Whatever suits where standard error goes."""
-    console = console or Console(stderr=True)
+    """Whatever suits where standard error goes; of several processes, the first tells."""
+    console = console or Console(stderr=True, quiet=not leads())
     return TerminalBar(console) if console.is_terminal else PlainLines(console)
 
 
@@ -39,8 +40,13 @@ class TerminalBar:
         if self.task is None or progress.stage != self.stage:
             if self.task is not None:
                 self.bar.remove_task(self.task)
-            self.stage, self.task = progress.stage, self.bar.add_task(progress.stage, total=progress.total)
+            self.stage = progress.stage
+            self.task = self.bar.add_task(progress.stage, total=progress.total, completed=progress.done)
         self.bar.update(self.task, completed=progress.done, total=progress.total)
+
+    def note(self, line: str) -> None:
+        """Write a line that stays, above the bar."""
+        self.bar.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 class PlainLines:
@@ -70,7 +76,11 @@ class PlainLines:
         line = f"{progress.stage}: {progress.done}/{progress.total}"
         done = progress.done - self.before
         left = (now - self.began) / done * (progress.total - progress.done) if done else 0.0
-        self.console.print(f"{line}, about {clock(left)} left" if left else line, highlight=False, soft_wrap=True)
+        self.note(f"{line}, about {clock(left)} left" if left else line)
+
+    def note(self, line: str) -> None:
+        """Write a line."""
+        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def clock(seconds: float) -> str:

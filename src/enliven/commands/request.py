@@ -10,10 +10,12 @@ from enliven import config
 from enliven.commands.flags import SILENCE
 from enliven.errors import ConfigError
 from enliven.media.speakers_file import read_speakers_file
+from enliven.media.vocals import located
 from enliven.request import GenerateRequest
-from enliven.systems.opening import Choices, Dtype
+from enliven.runtime.memory import Memory
+from enliven.systems.opening import Choices, Dtype, Quantise
 
-FILES = ("portrait", "video", "timeline", "input", "weights")
+FILES = ("portrait", "video", "timeline", "input", "weights", "base")
 SCENE = {"from": "start", "prompt": "prompt"}  # what a scene is called in TOML, and in a request
 EXAMPLE = '[[scene]] tables, each with from = 12.5 and prompt = "..."'
 
@@ -26,7 +28,11 @@ class RunFile(GenerateRequest):
 
     model: str | None = None
     dtype: Dtype = "auto"
+    quantise: Quantise = "auto"
+    memory: Memory = "auto"
+    attention: str = "auto"
     weights: Path | None = None
+    base: Path | None = None
     loras: tuple[str, ...] = ()
     expressiveness: float | None = None
 
@@ -45,7 +51,11 @@ def gather(run_file: Path | None, flags: Mapping[str, Any], settings: Sequence[s
     An ``input`` file fills in what none of them says. Paths in a run file start at its own folder. Raises ConfigError,
     and what ``read_speakers_file`` raises.
     """
-    written = placed(config.read(run_file), run_file.parent) if run_file else {}
+    return merge(placed(config.read(run_file), run_file.parent) if run_file else {}, flags, settings)
+
+
+def merge(written: Mapping[str, Any], flags: Mapping[str, Any], settings: Sequence[str] = ()) -> dict[str, Any]:
+    """``gather``, for values that were ``written`` anywhere, with their paths in place already."""
     chosen = config.override(written, settings)
     merged = chosen | dict(flags)
     if isinstance(chosen.get("guidance"), dict) and "guidance" in flags:
@@ -108,6 +118,12 @@ def scenes(tables: Any) -> list[dict[str, Any]]:
             raise ConfigError(f"scene {number} has a {name!r}", hint=config.closest(name, SCENE) or f"write {EXAMPLE}")
         for name in SCENE.keys() - table.keys():
             raise ConfigError(f"scene {number} has no {name!r}", hint=f"write {EXAMPLE}")
+        if isinstance(table["from"], bool) or not isinstance(table["from"], int | float):
+            raise ConfigError(
+                f"scene {number} is from {table['from']!r}, which are no seconds", hint=f"write {EXAMPLE}"
+            )
+        if not isinstance(table["prompt"], str):
+            raise ConfigError(f"scene {number} has the prompt {table['prompt']!r}, no text", hint=f"write {EXAMPLE}")
     return [{SCENE[name]: value for name, value in table.items()} for table in tables]
 
 
@@ -116,6 +132,8 @@ def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {name: str(folder / values[name]) for name in FILES if isinstance(values.get(name), str)}
     if isinstance(values.get("audio"), list):
         found["audio"] = [path if path == SILENCE else str(folder / str(path)) for path in values["audio"]]
+    if isinstance(values.get("vocals"), str):
+        found["vocals"] = located(values["vocals"], folder)
     if isinstance(values.get("loras"), list):
         found["loras"] = [str(folder / str(lora)) for lora in values["loras"]]
     if isinstance(values.get("speakers"), list):

@@ -21,27 +21,34 @@ DIGITS = 4
 Output = Annotated[Path, Parameter(alias="-o")]
 
 
-def portrait(*, seed: int = 7, output: Output = Path("portrait.png"), size: int = 128) -> None:
-    """Draw the portrait of a character: at rest, mouth closed, looking at the viewer.
+def portrait(*, seed: int = 7, people: int = 1, output: Output = Path("portrait.png"), size: int = 128) -> None:
+    """Draw the portrait of a character: at rest, mouth closed, looking at the viewer. Or of several, side by side.
 
     Args:
-        seed: The same seed gives the same person.
+        seed: The same seed gives the same person; to the right of them stand those of the next seeds.
+        people: How many are in the picture, 1 to 3. More make it wider.
         output: The PNG file to write.
-        size: Height and width in pixels.
+        size: Height in pixels, and the width of a picture of one.
 
     """
     from enliven.commands.console import say, target
+    from enliven.data.groups import SIZES, group_caption
     from enliven.media.image import to_image
     from enliven.media.storage import replacing
-    from enliven.toonworld import draw
-    from enliven.toonworld.character import caption, sample_character
+    from enliven.toonworld.character import sample_character
+    from enliven.toonworld.draw import draw_group
+    from enliven.toonworld.state import FaceState
 
     check_size(size)
-    path, character = target(output, ".png"), sample_character(seed)
-    pixels = (draw.portrait(character, (size, size)) * 255).round().byte()
+    if people not in SIZES:
+        raise ConfigError(f"--people {people}: a picture holds {min(SIZES)} to {max(SIZES)}", hint="give one of these")
+    path, characters = target(output, ".png"), [sample_character(seed + index) for index in range(people)]
+    height, width = SIZES[people]
+    wide = round(size * width / height / 2) * 2
+    pixels = draw_group([(character, FaceState.neutral(1)) for character in characters], (size, wide))[0]
     with replacing(path) as part:
-        to_image(pixels).save(part, format="PNG")
-    say(f"{output}: {caption(character)}")
+        to_image((pixels * 255).round().byte()).save(part, format="PNG")
+    say(f"{output}: {group_caption(characters)}")
 
 
 def clip(

@@ -1,7 +1,7 @@
-"""``enliven train``: a toon model by a recipe."""
+"""``enliven train``: a toon model by a recipe, or the backbone of any model from shards of video."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -13,18 +13,46 @@ def train(
     stages: Annotated[tuple[str, ...], Parameter("--stage", show_default=False)] = (),
     settings: Annotated[tuple[str, ...], Parameter("--set", show_default=False)] = (),
 ) -> None:
-    """Train a toon model by a recipe, or only some of its stages; a stopped stage goes on where it was.
+    """Train a model by a recipe, or only some of its stages; a stopped stage goes on where it was.
+
+    Several processes share a backbone whose recipe has as many parts of a step:
+    torchrun --nproc-per-node 2 -m enliven train recipe.toml --set backbone.parts=2
 
     Args:
-        recipe: A TOML file such as examples/toon.toml.
-        stages: A stage to run: speech, hearing, reading, drawing, autoencoder, encoding, backbone. Repeat for several.
+        recipe: A TOML file such as examples/toon.toml; with kind = "backbone" such as examples/longcat-avatar.toml,
+            which learns from shards that enliven encode has made.
+        stages: A stage to run: speech, hearing, reading, drawing, autoencoder, encoding, backbone, lora; of a backbone
+            texts, backbone. Repeatable.
         settings: NAME=VALUE for anything in the recipe, for example backbone.minutes=10.
 
     """
     from enliven import config
+
+    values = config.override(config.read(recipe), settings)
+    if values.get("kind") == "backbone":
+        _train_backbone(values, stages)
+    else:
+        _train_toon(values, stages)
+
+
+def _train_toon(values: dict[str, Any], stages: tuple[str, ...]) -> None:
+    from enliven import config
     from enliven.commands.progress import listener
     from enliven.train.toon import ToonRecipe, train_toon
 
-    whole = config.parse(ToonRecipe, config.override(config.read(recipe), settings))
+    whole = config.parse(ToonRecipe, values)
     with listener() as tell:
         train_toon(whole, stages, tell)
+
+
+def _train_backbone(values: dict[str, Any], stages: tuple[str, ...]) -> None:
+    from enliven import config
+    from enliven.commands.console import say
+    from enliven.commands.progress import listener
+    from enliven.train.recipe import BackboneRecipe, train_recipe
+
+    whole = config.parse(BackboneRecipe, values)
+    with listener() as tell:
+        result = train_recipe(whole, stages, tell)
+    if not stages or "backbone" in stages:
+        say(f"{result}: for enliven generate {'--lora' if whole.lora.rank else '--weights'} {result}")

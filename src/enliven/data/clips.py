@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from enliven.toonworld.character import caption, sample_character
 from enliven.toonworld.draw import draw
@@ -23,7 +24,11 @@ RATE = 16_000
 
 @dataclass(frozen=True, slots=True)
 class ToonClip:
-    """A drawn clip: what is seen, what is heard, and what is true."""
+    """A drawn clip: what is seen, what is heard, and what is true.
+
+    Where a pivot shows something else, in each moment of the clip, that is ``pictured``; and where the clip goes on
+    from something else, that is ``before``.
+    """
 
     frames: UInt8[Tensor, "f 3 h w"]
     samples: Float[Tensor, "n"]
@@ -31,6 +36,8 @@ class ToonClip:
     character: int
     caption: str
     silent: bool
+    pictured: UInt8[Tensor, "f 3 h w"] | None = None
+    before: UInt8[Tensor, "f 3 h w"] | None = None
 
 
 def make_clip(
@@ -59,8 +66,11 @@ def save_clip(clip: ToonClip, path: Path) -> None:
     """Write a clip as one safetensors file, moved into place when whole."""
     fresh = path.with_suffix(".new")
     truth = {f"state.{field.name}": getattr(clip.state, field.name).contiguous() for field in fields(clip.state)}
+    others = {
+        name: value for name, value in (("pictured", clip.pictured), ("before", clip.before)) if value is not None
+    }
     save_file(
-        {"frames": clip.frames, "samples": clip.samples.half(), **truth},
+        {"frames": clip.frames, "samples": clip.samples.half(), **truth, **others},
         fresh,
         metadata={"character": str(clip.character), "caption": clip.caption, "silent": str(int(clip.silent))},
     )
@@ -80,6 +90,8 @@ def load_clip(path: Path) -> ToonClip:
         int(metadata["character"]),
         metadata["caption"],
         metadata["silent"] == "1",
+        tensors.get("pictured"),
+        tensors.get("before"),
     )
 
 
@@ -87,8 +99,12 @@ def shrunk(clip: ToonClip, by: int) -> ToonClip:
     """The same clip, its sides divided by a whole number."""
     if by == 1:
         return clip
-    small = torch.nn.functional.avg_pool2d(clip.frames.float(), by).round().to(torch.uint8)
-    return replace(clip, frames=small)
+
+    def small(video: UInt8[Tensor, "f 3 h w"]) -> UInt8[Tensor, "f 3 low short"]:
+        return avg_pool2d(video.float(), by).round().to(torch.uint8)
+
+    pictured, before = (video if video is None else small(video) for video in (clip.pictured, clip.before))
+    return replace(clip, frames=small(clip.frames), pictured=pictured, before=before)
 
 
 class StoredFrames(Sequence[UInt8[Tensor, "f 3 h w"]]):

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from enliven.data.clips import FPS, RATE
-from enliven.toonworld.character import caption, sample_character
+from enliven.errors import RequestError
+from enliven.toonworld.character import Character, caption, sample_character
 from enliven.toonworld.draw import draw_group, head_boxes
+from enliven.toonworld.emphasis import emphasise
 from enliven.toonworld.motion import calm_motion
 from enliven.toonworld.state import FaceState
 from enliven.toonworld.voice import Mouth, Phone, Speech, mouth_track, read_speech
@@ -72,11 +74,29 @@ def make_group(
         people.append((sample_character(identity), state))
         voices.append(samples)
     pixels = (draw_group(people, size) * 255).round().clamp(0, 255).to(torch.uint8)
-    first, *others = (caption(character) for character, _ in people)
-    words = " ".join([first, *(f"{other.split(', in front of')[0]}." for other in others)])  # one scene for all
+    words = group_caption([character for character, _ in people])
     states = tuple(state for _, state in people)
     heads = torch.tensor(head_boxes(people, size))
     return GroupClip(pixels, torch.stack(voices), states, heads, identities, words, talk)
+
+
+def group_caption(characters: Sequence[Character]) -> str:
+    """What a picture of a group shows: the first one in the scene, then who else is there, in few words."""
+    first, *others = (caption(character) for character in characters)
+    return " ".join([first, *(f"{other.split(' with ')[0]}." for other in others)])  # more is not read by toon models
+
+
+def any_group(seed: int, speech: Sequence[Path], *, people: int = 2, frames: int = 61) -> GroupClip:
+    """Group number ``seed``: who says which of the recordings ``speech``, and when, is left to chance.
+
+    In half of them one speaks and the others listen. Raises RequestError for fewer recordings than people.
+    """
+    if len(speech) < people:
+        raise RequestError(f"{len(speech)} recordings for {people} people", hint="give at least one for each")
+    chance = random.Random(-seed - 1)
+    talk = chance.choice((Talk.ONE, Talk.ONE, Talk.TURNS, Talk.ALL))
+    said = [emphasise(read_speech(chosen), chance) for chosen in chance.sample(list(speech), people)]
+    return make_group(seed, said, talk=talk, frames=frames)
 
 
 def render_groups(
@@ -94,10 +114,7 @@ def render_groups(
         path = folder / f"{seed:07d}.safetensors"
         if path.exists():
             continue
-        chance = random.Random(-seed - 1)
-        talk = chance.choice((Talk.ONE, Talk.ONE, Talk.TURNS, Talk.ALL))
-        said = [read_speech(chosen) for chosen in chance.sample(list(speech), people)]
-        save_group(make_group(seed, said, talk=talk, frames=frames), path)
+        save_group(any_group(seed, speech, people=people, frames=frames), path)
         on_progress(Progress("draw", done + 1, len(seeds)))
 
 
@@ -149,7 +166,7 @@ def _after(start: float, said: Speech) -> Speech:
     """The same words after a pause of ``start`` seconds."""
     silent = round(start * RATE)
     delay = silent / RATE
-    phones = tuple(Phone(phone.symbol, phone.start + delay, phone.end + delay) for phone in said.phones)
+    phones = tuple(replace(phone, start=phone.start + delay, end=phone.end + delay) for phone in said.phones)
     samples = torch.cat([torch.zeros(silent), said.samples])
     return Speech(samples, (Phone("", 0.0, delay), *phones), said.text, said.voice)
 

@@ -49,6 +49,18 @@ def read_video(path: Path, fps: float | None = None, last_frames: int | None = N
     return Video(video.frames, rate, _sound_of(path, video.seconds, last=last_frames is not None)) if sound else video
 
 
+def video_frames(path: Path, fps: float) -> Iterator[UInt8[Tensor, "3 h w"]]:
+    """The frames of a video at ``fps`` one after the other, as ``read_video`` has them, but none is kept.
+
+    Raises MediaError.
+    """
+    _check_rate(fps, path.name)
+    with open_media(path) as container:
+        stream = _video_stream(container)
+        for frame in _at_rate(decode(container, stream), stream, fps):
+            yield torch.from_numpy(_rgb(frame, stream.sample_aspect_ratio)).permute(2, 0, 1)
+
+
 def read_first_frame(path: Path) -> UInt8[Tensor, "3 h w"]:
     """The frame a video begins with, upright, in full-range sRGB. Raises MediaError."""
     with open_media(path) as container:

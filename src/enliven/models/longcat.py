@@ -202,6 +202,7 @@ class LongCat(nn.Module):
             text=self.y_embedder(replace(cond.text, tokens=cond.text.tokens.to(dtype))),
             audio=self._audio_tokens(cond.audio, layout),
             speakers=self._speakers(cond, layout, (height, width)),
+            grid=(height, width),
         )
         return x, given
 

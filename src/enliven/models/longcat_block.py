@@ -25,7 +25,7 @@ class Given:
 
     The first ``clean`` frames of the pass are given and hear neither text nor audio. ``rope`` and ``rules`` speak of
     all frames of the clip. ``audio`` holds the tokens of one voice after another; with several, ``speakers`` says
-    whose they are.
+    whose they are. ``grid`` are the rows and columns of tokens in a frame.
     """
 
     time: Float[Tensor, "b t e"]
@@ -35,6 +35,7 @@ class Given:
     text: Text
     audio: Float[Tensor, "b noise a c"] | None
     speakers: Speakers | None = None
+    grid: tuple[int, int] | None = None
 
 
 class SelfAttention(nn.Module):
@@ -64,7 +65,7 @@ class SelfAttention(nn.Module):
         frames = k.shape[1]
         offset = frames - x.shape[1]
         q, k = rotate(q, given.rope[offset:frames]).to(v.dtype), rotate(k, given.rope[:frames]).to(v.dtype)
-        seen = self.attend(q, k, v, given.rules, offset)
+        seen = self.attend(q, k, v, given.rules, offset, given.grid)
         return self.proj(seen.flatten(-2)), self._label(q[:, given.clean :], k[:, 0], given.speakers)
 
     def _label(self, q: Tensor, reference: Tensor, speakers: Speakers | None) -> Labels | None:

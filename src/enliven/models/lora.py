@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from enliven.errors import ConfigError, WeightsError
-from enliven.models.int8 import Int8Linear
+from enliven.models.quantised import QuantisedLinear
 from enliven.models.stored import Stored, read_headers
 
 SHOWN = 3
@@ -141,7 +141,7 @@ def merge_lora(network: nn.Module, lora: Lora, strength: float = 1.0) -> None:
     """
     _check(strength)
     layers = _layers(network, lora)
-    small = [name for name, layer in layers.items() if isinstance(layer, Int8Linear)]
+    small = [name for name, layer in layers.items() if isinstance(layer, QuantisedLinear)]
     if small:
         raise WeightsError(
             f"{len(small)} layers ({_some(small)}) have weights of 8 bits, into which no LoRA can be merged",
@@ -194,11 +194,11 @@ def _change(path: Path, layer: str, parts: Mapping[str, Tensor]) -> Change:
     return Change(down.unflatten(0, (len(up), -1)), torch.stack(up), float(parts["alpha_scale"]))
 
 
-def _layers(network: nn.Module, lora: Lora) -> dict[str, nn.Linear | Int8Linear]:
+def _layers(network: nn.Module, lora: Lora) -> dict[str, nn.Linear | QuantisedLinear]:
     """The layers that the LoRA changes."""
     modules = dict(network.named_modules())
     found = {name: modules.get(name) for name in lora.changes}
-    layers = {name: layer for name, layer in found.items() if isinstance(layer, nn.Linear | Int8Linear)}
+    layers = {name: layer for name, layer in found.items() if isinstance(layer, nn.Linear | QuantisedLinear)}
     lacking = [name for name in found if name not in layers]
     wrong = [
         f"{name}: {lora.changes[name].shape} for {(layer.out_features, layer.in_features)}"

@@ -2,7 +2,8 @@
 
 A model folder holds ``backbone``, ``autoencoder``, ``audio`` and ``text``, each with a ``config.json`` and weights. It
 may also hold a ``codebook``, and other autoencoders of the same latents: that in ``autoencoder-efficient`` is the
-decoder called ``efficient``. Published folders are read as they are (``enliven.models.published``).
+decoder called ``efficient``. Published folders are read as they are (``enliven.models.published``), and a folder may
+lie over another (``enliven.models.layered``).
 """
 
 import hashlib
@@ -22,15 +23,16 @@ from enliven.errors import ConfigError, RequestError, WeightsError
 from enliven.media.storage import replacing
 from enliven.models.audio import AudioEncoder, Wav2VecEncoder
 from enliven.models.codebook import Codebook, load_codebook, save_codebook
+from enliven.models.layered import saved_parts
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.lora import Adapter
-from enliven.models.published import load_published
+from enliven.models.published import Part, open_published, require_fit
 from enliven.models.releases import BASE, Release, recognise
 from enliven.models.text import TextEncoder, TextParams, read_tokenizer
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams, VideoAutoencoder
 from enliven.models.wan import Wan, WanParams
 from enliven.models.wan_autoencoder import WanAutoencoder, WanAutoencoderParams
-from enliven.models.weights import load_weights, save_weights
+from enliven.models.weights import EXACT, save_weights
 from enliven.models.whisper import WhisperParams, new_whisper
 
 PARTS = ("backbone", "autoencoder", "audio", "text")
@@ -78,7 +80,10 @@ class NetworkParams:
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """All networks of a model; see ``NetworkParams``."""
+    """All networks of a model; see ``NetworkParams``.
+
+    ``runs_in`` is the type of backbone and text encoder while they run: weights may wait in another.
+    """
 
     backbone: LongCat | Wan
     autoencoder: VideoAutoencoder
@@ -86,6 +91,7 @@ class Networks:
     text: TextEncoder
     codebook: Codebook | None = None
     decoders: Mapping[str, VideoAutoencoder] = field(default_factory=dict)
+    runs_in: torch.dtype | None = None
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -100,6 +106,12 @@ class Networks:
         if name not in known:
             raise RequestError(f"this model has no decoder {name!r}", hint=f"choose one of {', '.join(known)}")
         return known[name]
+
+    @property
+    def device(self) -> torch.device:
+        """Where they run: that of the autoencoder, which never comes and goes."""
+        device: torch.device = next(self.parts[PARTS[1]].parameters()).device
+        return device
 
     def to(self, device: torch.device | str) -> "Networks":
         """The same networks, moved to a device."""
@@ -150,9 +162,66 @@ def load_networks(
     ``base`` is the folder of LongCat-Video where it is not beside the avatar. Raises WeightsError where something is
     missing or does not fit.
     """
+    parts = find_parts(folder, variant, base)
+    networks = {name: part.load(dtype if name in LARGE_PARTS else None) for name, part in parts.items()}
+    return gathered(networks, folder)
+
+
+def find_parts(folder: Path, variant: str | None = None, base: Path | None = None) -> dict[str, Part]:
+    """The four networks that every model has, in their folders and not read yet; see ``load_networks``.
+
+    Raises WeightsError, also for published weights that do not fit.
+    """
     if find_hearing(folder) is None:
-        return _load_saved(folder, dtype or torch.float32)
-    return Networks(**load_published(folder, variant, base, None if dtype is torch.bfloat16 else dtype))
+        there = saved_parts(folder)
+        return {name: _saved_part(there.get(name, folder / name)) for name in PARTS}
+    published = open_published(folder, variant, base)
+    for part in published.parts.values():
+        require_fit(part.folder, part.fit())
+    return {name: published.parts[name] for name in PARTS}
+
+
+def gathered(
+    networks: Mapping[str, Any], folder: Path, device: torch.device | str = "cpu", runs_in: torch.dtype | None = None
+) -> Networks:
+    """Networks with the codebook and the other decoders of a folder, if there are any.
+
+    Raises WeightsError, also where they are of different models.
+    """
+    there = saved_parts(folder)
+    decoders = {name.removeprefix(DECODER): path for name, path in there.items() if name.startswith(DECODER)}
+    whole = Networks(
+        **networks,
+        codebook=load_codebook(there[CODEBOOK]).to(device) if CODEBOOK in there else None,
+        decoders={name: load_network(path).to(device) for name, path in decoders.items()},
+        runs_in=runs_in,
+    )
+    require_match(whole)
+    return whole
+
+
+def require_match(networks: Networks) -> None:
+    """Raise WeightsError where a network takes what no other one gives: they were saved with different models."""
+    params = networks.backbone.params
+    width = params.text_dim if isinstance(params, WanParams) else params.caption_channels
+    latents, text = f"latents of {params.in_channels} channels", f"text of {width} numbers a token"
+    pairs = {
+        "autoencoder": (latents, f"latents of {networks.autoencoder.channels} channels"),
+        "text": (text, f"text of {networks.text.network.config.d_model} numbers a token"),
+    }
+    if params.audio is not None:
+        heard = f"{params.audio.audio_block} features of {params.audio.audio_channel} numbers"
+        pairs["audio"] = (heard, f"{networks.audio.layers} features of {networks.audio.channels} numbers")
+    if networks.codebook is not None:
+        pairs[CODEBOOK] = (latents, f"latents of {networks.codebook.params.channels} channels")
+    for name, decoder in networks.decoders.items():
+        pairs[DECODER + name] = (latents, f"latents of {decoder.channels} channels")
+    for name, (taken, given) in pairs.items():
+        if taken != given:
+            raise WeightsError(
+                f"the backbone is for {taken}, the {name} beside it for {given}",
+                hint="all folders of a model must come from the same one",
+            )
 
 
 def find_hearing(folder: Path) -> Release | None:
@@ -171,17 +240,9 @@ def find_hearing(folder: Path) -> Release | None:
     return release
 
 
-def _load_saved(folder: Path, dtype: torch.dtype) -> Networks:
-    return Networks(
-        **{name: load_network(folder / name, dtype if name in LARGE_PARTS else torch.float32) for name in PARTS},
-        codebook=load_codebook(folder / CODEBOOK) if (folder / CODEBOOK).is_dir() else None,
-        decoders={path.name.removeprefix(DECODER): load_network(path) for path in sorted(folder.glob(f"{DECODER}*"))},
-    )
-
-
 def save_network(network: nn.Module, folder: Path, dtype: torch.dtype = torch.float16) -> None:
     """Write one network with its configuration. Raises StorageError."""
-    params = _params(network)
+    params = params_of(network)
     kind = next(name for name, known in KINDS.items() if isinstance(params, known))
     save_weights(network, folder, dtype)
     with replacing(folder / "config.json") as part:
@@ -193,8 +254,12 @@ def save_network(network: nn.Module, folder: Path, dtype: torch.dtype = torch.fl
 
 def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """Read one network, ready to run. Raises WeightsError."""
+    return _saved_part(folder).load(dtype)
+
+
+def _saved_part(folder: Path) -> Part:
     params = read_params(folder / "config.json")
-    return load_weights(lambda: build_network(params, lambda: read_tokenizer(folder / TOKENIZER)), folder, dtype)
+    return Part(folder, lambda: build_network(params, lambda: read_tokenizer(folder / TOKENIZER)))
 
 
 def read_params(path: Path) -> Params:
@@ -229,9 +294,18 @@ def fingerprint(networks: Networks) -> str:
     for part, network in networks.parts.items():
         total.update(json.dumps(_sizes(network), sort_keys=True).encode())
         for name, value in (network.state_dict() | _adapted(network)).items():
-            sample = value.flatten()[:: max(1, value.numel() // SAMPLED)].double().cpu().numpy().tobytes()
-            total.update(f"{part}.{name} {tuple(value.shape)}".encode() + sample)
+            whole = getattr(value, "full_tensor", lambda value=value: value)()  # of weights that processes share
+            sample = sampled(whole)
+            if part in LARGE_PARTS and value.is_floating_point() and not name.endswith(EXACT):
+                sample = sample.to(networks.runs_in or sample.dtype)
+            values = sample.double().cpu().numpy().tobytes()
+            total.update(f"{part}.{name} {tuple(value.shape)}".encode() + values)
     return total.hexdigest()
+
+
+def sampled(value: Tensor) -> Tensor:
+    """Some values from all over a tensor, that tell it from another."""
+    return value.flatten()[:: max(1, value.numel() // SAMPLED)]
 
 
 def _adapted(network: nn.Module) -> dict[str, Tensor]:
@@ -246,13 +320,14 @@ def _adapted(network: nn.Module) -> dict[str, Tensor]:
 
 def _sizes(network: nn.Module) -> dict[str, Any]:
     """What a ``config.json`` says, without the version of the library that wrote it."""
-    sizes = asdict(_params(network))
+    sizes = asdict(params_of(network))
     if isinstance(network, Wav2VecEncoder):
         del sizes["config"]["transformers_version"]
     return sizes
 
 
-def _params(network: nn.Module) -> Any:
+def params_of(network: nn.Module) -> Any:
+    """Its sizes."""
     if isinstance(network, Wav2VecEncoder):
         return HearingParams(network.rate, network.network.config.to_diff_dict())
     return network.params

@@ -20,9 +20,10 @@ from enliven.models.audio import WEIGHT_NORM, Wav2VecEncoder
 from enliven.models.int8 import skipped_layers, to_int8
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.releases import BASE, RELEASES, Release, choose_variant, find_base, recognise
+from enliven.models.stored import weight_files
 from enliven.models.text import TextEncoder, TextParams, read_tokenizer
 from enliven.models.wan_autoencoder import WanAutoencoder, WanAutoencoderParams
-from enliven.models.weights import WRAPPED, Fit, Rename, fit_weights, load_weights
+from enliven.models.weights import WRAPPED, Fit, Rename, find_weights, fit_weights, load_weights
 from enliven.models.whisper import WhisperParams, new_whisper
 
 TEXT_LENGTH = 512
@@ -45,6 +46,20 @@ class Part:
     def fit(self) -> Fit:
         """How the weights fit the network; no tensor is read. Raises WeightsError for damaged files."""
         return fit_weights(self.build, self.folder, self.rename)
+
+    def shapes(self) -> Any:
+        """The network without its weights."""
+        with torch.device("meta"):
+            return self.build().eval()
+
+    def places(self) -> dict[str, tuple[Path, str]]:
+        """File and stored name of every tensor, by its name in the network. Raises WeightsError."""
+        return find_weights(self.build, self.folder, self.rename)
+
+    @property
+    def nbytes(self) -> int:
+        """What the weights take on disk. Raises WeightsError."""
+        return sum(path.stat().st_size for path in weight_files(self.folder))
 
     def load(self, dtype: torch.dtype | None = None) -> Any:
         """The network with its weights, in its own type or another. Raises WeightsError."""

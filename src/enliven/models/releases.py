@@ -94,9 +94,11 @@ def find_base(folder: Path, base: Path | None) -> Path:
     for place in places:
         if (place / "vae").is_dir() and (place / "text_encoder").is_dir():
             return place
+    what = f"the autoencoder and the text encoder of {BASE.name} are not in {places[-1]}"
+    if base is not None:
+        raise WeightsError(what, hint="name the folder that holds vae, text_encoder and tokenizer")
     raise WeightsError(
-        f"the autoencoder and the text encoder of {BASE.name} are not in {places[-1]}",
-        hint=f"put {BASE.name} beside {folder.name}, or name its folder; enliven models download fetches both",
+        what, hint=f"put {BASE.name} beside {folder.name}, or say --base FOLDER; enliven models download fetches both"
     )
 
 

@@ -96,14 +96,27 @@ def place_speakers(
 
 
 class LabelSpeakers(nn.Module):
-    """The leaf that labels noise tokens. Labels are addresses, not learnt, so no gradient goes through them."""
+    """The leaf that labels noise tokens. Labels are addresses, not learnt, so no gradient goes through them.
+
+    Its two steps have names for whoever shares the tokens among processes: the second needs all of them.
+    """
 
     @torch.no_grad()
     def forward(
         self, q: Float[Tensor, "b t s n d"], reference: Float[Tensor, "b s n d"], speakers: Speakers
     ) -> Float[Tensor, "b t s"]:
         """Labels from rotated queries of noise frames and rotated keys of the first frame."""
-        return label_map(reference_map(q, reference, speakers.masks), speakers.bands)
+        return self.label(self.look(q, reference, speakers), speakers)
+
+    def look(
+        self, q: Float[Tensor, "b t s n d"], reference: Float[Tensor, "b all n d"], speakers: Speakers
+    ) -> Float[Tensor, "b regions t s"]:
+        """How strongly each token looks at each region."""
+        return reference_map(q, reference, speakers.masks)
+
+    def label(self, seen: Float[Tensor, "b regions t s"], speakers: Speakers) -> Float[Tensor, "b t s"]:
+        """The label of each token, by how all tokens of the clip look."""
+        return label_map(seen, speakers.bands)
 
 
 def label_map(seen: Float[Tensor, "b regions t s"], bands: Float[Tensor, "regions 2"]) -> Float[Tensor, "b t s"]:
@@ -119,7 +132,7 @@ def label_map(seen: Float[Tensor, "b regions t s"], bands: Float[Tensor, "region
 
 
 def reference_map(
-    q: Float[Tensor, "b t s n d"], reference: Float[Tensor, "b s n d"], masks: Float[Tensor, "b regions s"]
+    q: Float[Tensor, "b t s n d"], reference: Float[Tensor, "b all n d"], masks: Float[Tensor, "b regions all"]
 ) -> Float[Tensor, "b regions t s"]:
     """How strongly each token looks at each region of the reference frame: attention for each token of the region.
 

@@ -166,6 +166,7 @@ class Wan(nn.Module):
             rules=layout.attention,
             text=self.condition_embedder.text(replace(cond.text, tokens=cond.text.tokens.to(dtype))),
             audio=self._audio_tokens(cond.audio, layout),
+            grid=(height // rows, width // columns),
         )
         for block in self.blocks:
             x = block(x, given)

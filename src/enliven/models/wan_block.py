@@ -41,11 +41,15 @@ class SelfAttention(Attention):
         self.attend = SelfAttend()
 
     def forward(
-        self, x: Float[Tensor, "b t s c"], rope: Complex64[Tensor, "t s pairs"], rules: tuple[AttentionRule, ...]
+        self,
+        x: Float[Tensor, "b t s c"],
+        rope: Complex64[Tensor, "t s pairs"],
+        rules: tuple[AttentionRule, ...],
+        grid: tuple[int, int] | None = None,
     ) -> Float[Tensor, "b t s c"]:
         """Attend as the rules say."""
         q, k, v = self._project(x, x)
-        seen = self.attend(rotate(q, rope).to(v.dtype), rotate(k, rope).to(v.dtype), v, rules)
+        seen = self.attend(rotate(q, rope).to(v.dtype), rotate(k, rope).to(v.dtype), v, rules, grid=grid)
         return self.to_out(seen.flatten(-2))
 
 
@@ -92,13 +96,17 @@ class FeedForward(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What all blocks of one pass are told; ``time`` is the part of the modulation that all blocks share."""
+    """What all blocks of one pass are told.
+
+    ``time`` is the part of the modulation that all blocks share, ``grid`` the rows and columns of tokens in a frame.
+    """
 
     time: Float[Tensor, "b t 6 c"]
     rope: Complex64[Tensor, "t s pairs"]
     rules: tuple[AttentionRule, ...]
     text: Float[Tensor, "b l c"]
     audio: Float[Tensor, "b t a c"] | None
+    grid: tuple[int, int] | None = None
 
 
 class Block(nn.Module):
@@ -122,7 +130,8 @@ class Block(nn.Module):
         """Transform all frames of the clip."""
         modulation = (self.scale_shift_table.float() + given.time).chunk(6, 2)
         shift, scale, gate, shift_ffn, scale_ffn, gate_ffn = modulation
-        x = add_gated(x, gate, self.attn1(modulate(x, shift, scale, self.eps), given.rope, given.rules))
+        seen = self.attn1(modulate(x, shift, scale, self.eps), given.rope, given.rules, given.grid)
+        x = add_gated(x, gate, seen)
         x = x + self.attn2(self.norm2(x), given.text)
         if given.audio is not None:
             x = add_gated(x, self.audio_gate.float().expand_as(gate), self.attn_audio(self.norm_audio(x), given.audio))

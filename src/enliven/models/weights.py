@@ -22,9 +22,12 @@ MOST_SHARD_BYTES = 15 * 2**20
 INDEX = "model.safetensors.index.json"
 SHOWN = 4
 WRAPPED = "network."  # before the names of a network that we wrap; published weights lack it
-EXACT = ".weight_scale"  # what ends so keeps its type whatever the network computes in
+EXACT = (".weight_scale", ".weight_fp8")  # what ends so keeps its type whatever the network computes in
 FLOATS = {"F64", "F32", "F16", "BF16"}
-WHOLE_NUMBERS = {torch.int8: "I8", torch.uint8: "U8", torch.int32: "I32", torch.int64: "I64", torch.bool: "BOOL"}
+OTHERS = {
+    **{torch.int8: "I8", torch.uint8: "U8", torch.int32: "I32", torch.int64: "I64", torch.bool: "BOOL"},
+    torch.float8_e4m3fn: "F8_E4M3",  # too few numbers to be meant by any other type
+}
 
 Network = TypeVar("Network", bound=nn.Module)
 Rename = Callable[[str], str | None]  # our name for a stored tensor, or None for one that is not needed
@@ -95,6 +98,18 @@ def fit_weights(build: Callable[[], nn.Module], folder: Path, rename: Rename | N
     return _fit(_without_tensors(build), stored, rename)[0]
 
 
+def find_weights(
+    build: Callable[[], nn.Module], folder: Path, rename: Rename | None = None
+) -> dict[str, tuple[Path, str]]:
+    """File and stored name of every tensor, by its name in the network of ``build``. Raises WeightsError."""
+    stored = read_headers(weight_files(folder))
+    network = _without_tensors(build)
+    _, names = _fit(network, stored, rename)
+    found = {new: (stored[name].path, name) for name, new in names.items()}
+    twins = _twins(network.state_dict(keep_vars=True))
+    return found | {name: found[first] for name, first in twins.items() if first in found}
+
+
 def load_weights(
     build: Callable[[], Network], folder: Path, dtype: torch.dtype = torch.float32, rename: Rename | None = None
 ) -> Network:
@@ -151,7 +166,9 @@ def _fit(network: nn.Module, stored: Mapping[str, Stored], rename: Rename | None
 
 def _types(wanted: Tensor) -> set[str]:
     """What a tensor may be stored as."""
-    return FLOATS if wanted.is_floating_point() else {WHOLE_NUMBERS.get(wanted.dtype, str(wanted.dtype))}
+    if wanted.is_floating_point() and wanted.dtype not in OTHERS:
+        return FLOATS
+    return {OTHERS.get(wanted.dtype, str(wanted.dtype))}
 
 
 def _tensors(stored: Mapping[str, Stored]) -> Iterator[tuple[str, Tensor]]:

@@ -6,42 +6,46 @@ The leaves hold no parameters, so another kernel, or a sharded exchange around o
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from enliven.errors import ConfigError
+from enliven.errors import ConfigError, MissingExtra
+from enliven.runtime.kernel_block_sparse import BlockSparse
+from enliven.runtime.kernel_fused import load_cudnn, load_flash2, load_flash3, load_flex, load_sage, need, need_gpu
+from enliven.runtime.kernel_plain import GridKernel, Kernel, auto, matmul, sdpa
 from enliven.types import AttentionRule
 
-
-@runtime_checkable
-class Kernel(Protocol):
-    """Softmax attention with scale ``d ** -0.5``; ``bias`` is added to the logits before the softmax."""
-
-    def __call__(
-        self,
-        q: Float[Tensor, "b n q d"],
-        k: Float[Tensor, "b n k d"],
-        v: Float[Tensor, "b n k d"],
-        bias: Float[Tensor, "#b #n #q k"] | None = None,
-    ) -> Float[Tensor, "b n q d"]:
-        """Attend from ``q`` to ``k`` and ``v``."""
-        ...
+Loader = Callable[[], Kernel]
 
 
-# A few samples at a time, so that the logits stay in the processor's cache.
-MOST_LOGITS = 2**21
+def _load_block_sparse() -> Kernel:
+    need_gpu("block-sparse", 8)
+    need("triton", "triton", "block-sparse")
+    from enliven.runtime.kernel_block_sparse_triton import attend_blocks  # noqa: PLC0415 - needs Triton
 
-_LOADERS: dict[str, Callable[[], Kernel]] = {}
+    return BlockSparse(attend=attend_blocks)
 
 
-def register_kernel(name: str) -> Callable[[Callable[[], Kernel]], Callable[[], Kernel]]:
-    """Register the decorated loader, which returns a kernel or raises ``MissingExtra``, under ``name``."""
+_LOADERS: dict[str, Loader] = {
+    "auto": lambda: auto,
+    "sdpa": lambda: sdpa,
+    "matmul": lambda: matmul,
+    "cudnn": load_cudnn,
+    "flash2": load_flash2,
+    "flash3": load_flash3,
+    "sage": load_sage,
+    "flex": load_flex,
+    "block-sparse": _load_block_sparse,
+    "block-sparse-masked": BlockSparse,  # anywhere, and slow: computed densely
+}
 
-    def register(loader: Callable[[], Kernel]) -> Callable[[], Kernel]:
+
+def register_kernel(name: str) -> Callable[[Loader], Loader]:
+    """Register the decorated loader under ``name``. It returns a kernel, or raises ConfigError or MissingExtra."""
+
+    def register(loader: Loader) -> Loader:
         _LOADERS[name] = loader
         return loader
 
@@ -56,61 +60,29 @@ def kernel_names() -> list[str]:
 def load_kernel(name: str) -> Kernel:
     """The kernel called ``name``.
 
-    Raises ConfigError for an unknown name, and MissingExtra when the kernel needs a package that is not installed.
+    Raises ConfigError for an unknown name, or where the kernel needs another GPU; MissingExtra when it needs a package
+    that is not installed.
     """
     if name not in _LOADERS:
         raise ConfigError(f"unknown attention kernel {name!r}", hint=f"choose one of {', '.join(kernel_names())}")
     return _LOADERS[name]()
 
 
+def why_not(name: str) -> str:
+    """Why a kernel cannot be loaded here; empty where it can."""
+    try:
+        load_kernel(name)
+    except (ConfigError, MissingExtra) as error:
+        return str(error)
+    return ""
+
+
 def use_kernel(network: nn.Module, name: str) -> None:
-    """Let every attention leaf of ``network`` run the kernel called ``name``."""
+    """Let every attention leaf of ``network`` run the kernel called ``name``. Raises as ``load_kernel``."""
     kernel = load_kernel(name)
     for leaf in network.modules():
         if isinstance(leaf, SelfAttend | CrossAttend):
             leaf.kernel = kernel
-
-
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
-
-
-def _matmul(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    count = max(1, MOST_LOGITS // (q.shape[1] * q.shape[2] * k.shape[2]))
-    if count >= len(q):
-        return _softmax_attention(q, k, v, bias)
-    biases = [bias] * len(q) if bias is None or len(bias) == 1 else bias.split(count)
-    parts = zip(q.split(count), k.split(count), v.split(count), biases, strict=False)
-    return torch.cat([_softmax_attention(*part) for part in parts])
-
-
-def _softmax_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    logits = (q * q.shape[-1] ** -0.5) @ k.mT
-    if bias is not None:
-        logits = logits + bias.to(logits.dtype)
-    return logits.softmax(-1).to(v.dtype) @ v
-
-
-def _auto(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    # The CPU's fused kernel loses to plain products in bfloat16 by a factor of two, and wins nothing in float32
-    # as long as the logits of one sample fit in memory several times.
-    small = q.device.type == "cpu" and q.shape[1:3].numel() * k.shape[2] <= 2**26
-    return (_matmul if small else _sdpa)(q, k, v, bias)
-
-
-@register_kernel("sdpa")
-def _load_sdpa() -> Kernel:
-    return _sdpa
-
-
-@register_kernel("matmul")
-def _load_matmul() -> Kernel:
-    return _matmul
-
-
-@register_kernel("auto")
-def _load_auto() -> Kernel:
-    return _auto
 
 
 class SelfAttend(nn.Module):
@@ -118,7 +90,7 @@ class SelfAttend(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kernel = load_kernel("auto")
+        self.kernel: Kernel = auto
 
     def forward(
         self,
@@ -127,22 +99,30 @@ class SelfAttend(nn.Module):
         v: Float[Tensor, "b all s n d"],
         rules: Sequence[AttentionRule],
         offset: int = 0,
+        grid: tuple[int, int] | None = None,
     ) -> Float[Tensor, "b t s n d"]:
-        """Attend; ``q`` holds the frames ``offset`` to ``offset + t`` of the frames the rules speak of."""
+        """Attend; ``q`` holds the frames ``offset`` to ``offset + t`` of the frames the rules speak of.
+
+        ``grid`` are the rows and columns of tokens in a frame, for kernels that look at where a token lies. They do so
+        where several frames see several frames, and all alike; elsewhere they attend densely.
+        """
         parts = []
         for rule in rules:
             queries = range(max(rule.queries.start, offset) - offset, min(rule.queries.stop - offset, q.shape[1]))
             if queries:
-                parts.append(self._attend(q[:, queries.start : queries.stop], k, v, rule))
+                parts.append(self._attend(q[:, queries.start : queries.stop], k, v, rule, grid))
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
-        tokens = q.shape[2]
-        bias = _range_bias(rule, tokens, q.device) if any(rule.bias) else None
-        q_heads, k_heads, v_heads = (
-            x.flatten(1, 2).transpose(1, 2) for x in (q, _select(k, rule.keys), _select(v, rule.keys))
-        )
-        return self.kernel(q_heads, k_heads, v_heads, bias).transpose(1, 2).reshape(q.shape)
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule, grid: tuple[int, int] | None) -> Tensor:
+        k, v = _select(k, rule.keys), _select(v, rule.keys)
+        q_heads, k_heads, v_heads = (x.flatten(1, 2).transpose(1, 2) for x in (q, k, v))
+        biased = any(rule.bias)
+        if grid is not None and not biased and min(q.shape[1], k.shape[1]) > 1 and isinstance(self.kernel, GridKernel):
+            seen = self.kernel.on_grid(q_heads, k_heads, v_heads, (q.shape[1], *grid), (k.shape[1], *grid))
+        else:
+            bias = _range_bias(rule, q.shape[2], q.device) if biased else None
+            seen = self.kernel(q_heads, k_heads, v_heads, bias)
+        return seen.transpose(1, 2).reshape(q.shape)
 
 
 def _select(x: Tensor, ranges: tuple[range, ...]) -> Tensor:
@@ -162,7 +142,7 @@ class CrossAttend(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kernel = load_kernel("auto")
+        self.kernel: Kernel = auto
 
     def forward(
         self,

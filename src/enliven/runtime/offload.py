@@ -2,6 +2,7 @@
 
     offload_blocks(backbone, "cuda")                                  # weights wait in pinned memory of the CPU
     offload_blocks(backbone, "cpu", store=FiledBlocks.found(files))   # weights wait in their files
+    offload_blocks(text, "cuda", blocks=..., store=..., rest=...)     # nothing of it stays on the device
 
 Hooks do all of it, from outside. The numbers a network computes stay the same, to the bit.
 """
@@ -55,18 +56,30 @@ class FiledBlocks:
     @classmethod
     def found(cls, files: Iterable[Path], prefix: str = "blocks.") -> "FiledBlocks":
         """The blocks in saved or published weights, as ``blocks.7.ffn.w1.weight``. Raises WeightsError."""
-        places: dict[int, dict[str, tuple[Path, str]]] = {}
-        for path in files:
-            for key in _names(path):
-                number, _, name = key.removeprefix(prefix).partition(".")
-                if key.startswith(prefix) and number.isdecimal():
-                    places.setdefault(int(number), {})[name] = (path, key)
-        if sorted(places) != list(range(len(places))) or not places:
+        return cls.placed({key: (path, key) for path in files for key in _names(path)}, prefix)
+
+    @classmethod
+    def placed(cls, places: Mapping[str, tuple[Path, str]], prefix: str = "blocks.") -> "FiledBlocks":
+        """The blocks among the tensors of a network: file and name there of each, by its name in the network.
+
+        Raises WeightsError.
+        """
+        blocks: dict[int, dict[str, tuple[Path, str]]] = {}
+        for key, place in places.items():
+            number, _, name = key.removeprefix(prefix).partition(".")
+            if key.startswith(prefix) and number.isdecimal():
+                blocks.setdefault(int(number), {})[name] = place
+        if sorted(blocks) != list(range(len(blocks))) or not blocks:
             raise WeightsError(
-                f"the files hold the blocks {sorted(places)} under {prefix!r}; expected all, counted from 0",
+                f"the files hold the blocks {sorted(blocks)} under {prefix!r}; expected all, counted from 0",
                 hint="give all files of one network",
             )
-        return cls(tuple(places[index] for index in range(len(places))))
+        return cls(tuple(blocks[index] for index in range(len(blocks))))
+
+    @classmethod
+    def beside(cls, places: Mapping[str, tuple[Path, str]], prefix: str) -> "FiledBlocks":
+        """All other tensors, as one block: that of ``rest``, see ``offload_blocks``."""
+        return cls(({key: place for key, place in places.items() if not key.startswith(prefix)},))
 
     @classmethod
     def written(cls, blocks: nn.ModuleList, folder: Path) -> "FiledBlocks":
@@ -81,33 +94,42 @@ class FiledBlocks:
 
     def waiting(self, index: int) -> dict[str, Tensor]:
         """See ``BlockStore``. Raises WeightsError."""
-        tensors: dict[str, Tensor] = {}
+        found: dict[tuple[Path, str], Tensor] = {}  # each once, also where it has two names
         for path in dict.fromkeys(path for path, _ in self.places[index].values()):
             try:
                 with safe_open(path, "pt") as file:
-                    mine = {name: key for name, (place, key) in self.places[index].items() if place == path}
-                    tensors |= {name: file.get_tensor(key) for name, key in mine.items()}
+                    for place in dict.fromkeys(self.places[index].values()):
+                        if place[0] == path:
+                            found[place] = file.get_tensor(place[1])
             except (OSError, SafetensorError) as error:
                 raise _unreadable(path, error) from error
-        return tensors
+        return {name: found[place] for name, place in self.places[index].items()}
 
 
 class Offload:
-    """The hooks on the blocks of one network; ``remove`` takes them off, and leaves the weights where they wait."""
+    """The hooks on the blocks of one network; ``remove`` takes them off, and leaves the weights where they wait.
+
+    ``waiting`` are the tensors that come and go, by module and name.
+    """
 
     def __init__(self, blocks: nn.ModuleList, device: torch.device, store: BlockStore) -> None:
         self._store = store
         self._slots = [_Slots(block, store.waiting(index)) for index, block in enumerate(blocks)]
         self._carrier: _Carrier | _SideStream
         self._carrier = (_SideStream if device.type == "cuda" else _Carrier)(store, self._slots, device)
+        self.waiting = {place for slots in self._slots for place in slots.places}
         self._handles = []
         for index, block in enumerate(blocks):
-            block.to(device)  # what the store does not have
             self._rest(index)
             self._handles += [
                 block.register_forward_pre_hook(lambda *_, index=index: self._bring(index)),
                 block.register_forward_hook(lambda *_, index=index: self._leave(index), always_call=True),
             ]
+
+    def also(self, other: "Offload") -> None:
+        """Take over the hooks of another."""
+        self._handles += other._handles
+        self.waiting |= other.waiting
 
     def remove(self) -> None:
         """Take the hooks off; the network runs again once it has been moved to one device."""
@@ -131,12 +153,14 @@ def offload_blocks(
     *,
     blocks: nn.ModuleList | None = None,
     store: BlockStore | None = None,
+    rest: BlockStore | None = None,
 ) -> Offload:
     """Let ``network`` run on ``device`` with one block there at a time, two on a GPU; all else moves there for good.
 
     ``blocks`` are ``network.blocks`` unless others are named. They must run one after the other. Without a ``store``,
-    their weights wait in memory. Do not move the network afterwards. Raises ConfigError for weights that are to be
-    trained, and WeightsError where the store holds those of another network.
+    their weights wait in memory. What stands in the only block of ``rest`` comes when the network is called, and goes
+    again. Do not move the network afterwards. Raises ConfigError for weights that are to be trained, and WeightsError
+    where a store holds those of another network.
     """
     device = torch.device(device)
     blocks = _own_blocks(network) if blocks is None else blocks
@@ -148,11 +172,18 @@ def offload_blocks(
     if store is None:
         store = HeldBlocks(blocks, pinned=device.type == "cuda")
     offload = Offload(blocks, device, store)
-    inside = set(blocks.modules())
-    for module in network.modules():
-        if module not in inside:
-            module._apply(lambda value: value.to(device), recurse=False)
+    if rest is not None:
+        offload.also(Offload(nn.ModuleList([network]), device, rest))
+    _settle(network, offload.waiting, device)
     return offload
+
+
+def _settle(network: nn.Module, waiting: set[tuple[nn.Module, str]], device: torch.device) -> None:
+    """Move what waits nowhere to the device."""
+    for module in network.modules():
+        for name, value in (*module._parameters.items(), *module._buffers.items()):
+            if value is not None and (module, name) not in waiting:
+                value.data = value.data.to(device)
 
 
 class _Slots:
@@ -168,6 +199,10 @@ class _Slots:
             )
         self.types = {name: state[name].dtype for name in waiting}
         self._owners = {name: block.get_submodule(name.rpartition(".")[0]) for name in waiting}
+
+    @property
+    def places(self) -> list[tuple[nn.Module, str]]:
+        return [(owner, name.rpartition(".")[2]) for name, owner in self._owners.items()]
 
     def fill(self, tensors: Mapping[str, Tensor]) -> None:
         for name, value in tensors.items():
@@ -185,9 +220,11 @@ class _Carrier:
         self.store, self.slots, self.device = store, slots, device
 
     def bring(self, index: int) -> dict[str, Tensor]:
-        types = self.slots[index].types
-        waiting = self.store.waiting(index)
-        return {name: value.to(self.device, types[name], non_blocking=True) for name, value in waiting.items()}
+        types, waiting, moved = self.slots[index].types, self.store.waiting(index), dict[int, Tensor]()
+        for name, value in waiting.items():
+            if id(value) not in moved:  # one tensor may have two names
+                moved[id(value)] = value.to(self.device, types[name], non_blocking=True)
+        return {name: moved[id(value)] for name, value in waiting.items()}
 
     def leave(self, index: int) -> None:
         """Nothing to do."""
@@ -221,6 +258,8 @@ class _SideStream(_Carrier):
         self._left, self._here = (self._here, computed), {}
         if index + 1 < len(self.slots):
             self._start(index + 1)
+        else:
+            self._let_go()  # nothing stays behind
 
     def _start(self, index: int) -> None:
         with torch.cuda.stream(self._stream):

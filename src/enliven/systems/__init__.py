@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from enliven.config import closest
-from enliven.errors import RequestError
-from enliven.models.networks import PARTS, find_hearing, read_params
+from enliven.errors import RequestError, WeightsError
+from enliven.models.layered import read_label, saved_parts
+from enliven.models.networks import PARTS, Params, find_hearing, read_params
 from enliven.models.releases import Release, variants_in
 from enliven.systems.longcat import (
     LONGCAT,
@@ -13,16 +14,22 @@ from enliven.systems.longcat import (
     LONGCAT_1_5_UNDISTILLED,
     LONGCAT_MULTI,
     LONGCAT_TOON,
+    LONGCAT_TOON_4STEP,
 )
-from enliven.systems.soul import SOUL, SOUL_FAST, SOUL_TOON
+from enliven.systems.soul import SOUL, SOUL_FAST, SOUL_TOON, SOUL_TOON_4STEP
 from enliven.systems.spec import ModelSpec
 
 SPECS = (
-    *(LONGCAT_TOON, LONGCAT, LONGCAT_MULTI, LONGCAT_1_5, LONGCAT_1_5_INT8, LONGCAT_1_5_UNDISTILLED),
-    *(SOUL_TOON, SOUL, SOUL_FAST),
+    *(LONGCAT_TOON, LONGCAT_TOON_4STEP, LONGCAT, LONGCAT_MULTI, LONGCAT_1_5, LONGCAT_1_5_INT8, LONGCAT_1_5_UNDISTILLED),
+    *(SOUL_TOON, SOUL_TOON_4STEP, SOUL, SOUL_FAST),
 )
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in SPECS}
 DEFAULT_MODEL = LONGCAT_TOON.name
+
+
+def offered() -> list[ModelSpec]:
+    """The models to choose from: all but students that have not been trained yet, whose teachers are here."""
+    return [spec for spec in MODELS.values() if not (_here(spec.teacher) and not _here(spec.name))]
 
 
 def find_model(name: str) -> ModelSpec:
@@ -54,6 +61,13 @@ def choose_model(name: str | None = None, weights: Path | None = None) -> ModelS
     )
 
 
+def _here(name: str | None) -> bool:
+    try:
+        return name in MODELS and MODELS[name].weights.is_dir()
+    except WeightsError:
+        return False
+
+
 def _published(weights: Path, release: Release) -> list[ModelSpec]:
     """The models whose variant lies in a published folder."""
     there = variants_in(release, weights)
@@ -62,7 +76,9 @@ def _published(weights: Path, release: Release) -> list[ModelSpec]:
 
 def _saved(weights: Path) -> list[ModelSpec]:
     """The models that a saved backbone has the size of, or else the name and the kind."""
-    sizes = read_params(weights / PARTS[0] / "config.json")
+    sizes, label = _sizes(weights), read_label(weights)
+    if label is not None and label.model in MODELS:
+        return [MODELS[label.model]]
     same = [spec for spec in MODELS.values() if spec.params.backbone == sizes]
     named = MODELS.get(weights.resolve().name)
     return same or ([named] if named and isinstance(sizes, type(named.params.backbone)) else [])
@@ -72,4 +88,9 @@ def _runs_on(spec: ModelSpec, weights: Path, release: Release | None) -> bool:
     """Whether a model can run on what a folder holds: of its release in any variant, or of its kind in any size."""
     if release is not None:
         return spec.release is release
-    return isinstance(read_params(weights / PARTS[0] / "config.json"), type(spec.params.backbone))
+    return isinstance(_sizes(weights), type(spec.params.backbone))
+
+
+def _sizes(weights: Path) -> Params:
+    """Those of a saved backbone."""
+    return read_params(saved_parts(weights).get(PARTS[0], weights / PARTS[0]) / "config.json")

@@ -3,7 +3,7 @@
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,10 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from enliven.models.backbone import BlockCache, ClipCache
 from enliven.models.networks import PARTS, NetworkParams, Params, build_network
 from enliven.runtime.attention import CrossAttend, SelfAttend
-from enliven.runtime.memory import AUTOENCODER, BACKBONE, LARGE, TEXT, Needs, Part
+from enliven.runtime.memory import AUTOENCODER, BACKBONE, TEXT, Dtype, Needs, Part
 from enliven.systems.spec import ModelSpec
 from enliven.types import Conditioning, LatentLayout, Text
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FEW = (2, 3)  # latents whose decoding tells that of any number
 
 
@@ -58,8 +59,8 @@ def example_pass(
     return Pass(_noise(1, autoencoder.channels, len(layout), height, width, device=device), sigma, cond, layout)
 
 
-def model_needs(spec: ModelSpec) -> Needs:
-    """What all networks of a model need for a clip of its own size. Raises MissingExtra."""
+def model_needs(spec: ModelSpec, dtype: Dtype | None = None) -> Needs:
+    """What all networks of a model need for a clip of its own size, in its own type or another. Raises MissingExtra."""
     networks = {name: shapes_of(getattr(spec.params, name)) for name in PARTS}
     parts = {name: Part(_count(network)) for name, network in networks.items()}
     decoder = networks[AUTOENCODER]
@@ -70,8 +71,9 @@ def model_needs(spec: ModelSpec) -> Needs:
     parts[TEXT] = Part(parts[TEXT].parameters, text)
     with FakeTensorMode(), torch.no_grad():
         parts[AUTOENCODER] = Part(parts[AUTOENCODER].parameters, (), *_decoding(spec, decoder))
-        parts[BACKBONE], cache = _backbone_part(spec, networks[BACKBONE])
-    return Needs(parts, cache)
+        needs = Needs(parts, asked=dtype, stored="int8" if spec.quantised else "none")
+        parts[BACKBONE], cache = _backbone_part(spec, networks[BACKBONE], DTYPES[needs.dtype])
+    return replace(needs, cache=cache)
 
 
 def pass_flops(spec: ModelSpec, size: tuple[int, int] | None = None) -> int:
@@ -133,11 +135,10 @@ class PeakMemory(TorchDispatchMode):
         self.held -= size
 
 
-def _backbone_part(spec: ModelSpec, backbone: Any) -> tuple[Part, int]:
+def _backbone_part(spec: ModelSpec, backbone: Any, dtype: torch.dtype) -> tuple[Part, int]:
     """The backbone, and the bytes of the keys it keeps. One block is run: all are alike."""
     parameters, blocks = _count(backbone), tuple(map(_count, backbone.blocks))
     backbone.blocks = backbone.blocks[:1]
-    dtype = torch.bfloat16 if parameters >= LARGE else torch.float32
     given = example_pass(spec, dtype=dtype)
     cache = ClipCache() if given.layout.cacheable else None
     with _attending_freely(filled(backbone, dtype=dtype)), PeakMemory() as memory:

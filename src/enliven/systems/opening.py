@@ -1,28 +1,45 @@
-"""A model with its networks: by name or from a folder of weights, with the LoRAs it runs with."""
+"""A model with its networks: by name or from a folder, with the LoRAs it runs with, in what memory there is."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from enliven.errors import RequestError
-from enliven.models.lora import attach_lora, read_lora
-from enliven.models.networks import Networks, find_hearing, load_networks
-from enliven.models.published import open_published
+from enliven.models.layered import LORA, own_loras
+from enliven.models.lora import Lora, attach_lora, read_lora
+from enliven.models.networks import PARTS, NetworkParams, Networks, find_hearing, find_parts, gathered, params_of
+from enliven.models.published import Part, open_published
+from enliven.runtime import memory
+from enliven.runtime.attention import load_kernel, use_kernel
+from enliven.runtime.machine import this_machine
+from enliven.runtime.memory import BACKBONE, GIB, Memory, MemoryPlan, Needs, plan_memory
+from enliven.runtime.mesh import Mesh
+from enliven.runtime.sharding import own_part
 from enliven.systems import choose_model
+from enliven.systems.execution import Execution
+from enliven.systems.footprint import model_needs
 from enliven.systems.spec import ModelSpec
+from enliven.types import OnProgress, Progress, ignore_progress
+
+logger = logging.getLogger(__name__)
 
 Dtype = Literal["auto", "float32", "bfloat16"]
-DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+Quantise = Literal["auto", "none", "int8"]
+SMALL = GIB  # bytes of weights with which a model runs whole everywhere; weighing it would take longer than loading it
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """How a model is opened, see ``AvatarPipeline.load``: the type it runs in, its folder, its LoRAs."""
+    """How a model is opened, see ``AvatarPipeline.load``."""
 
     dtype: Dtype = "auto"
+    quantise: Quantise = "auto"
+    memory: Memory = "auto"
+    attention: str = "auto"
     weights: Path | None = None
+    base: Path | None = None
     loras: tuple[str, ...] = ()
     expressiveness: float | None = None
 
@@ -36,27 +53,101 @@ class Choices:
         """The same from any folder."""
         files = (split_strength(lora) for lora in self.loras)
         loras = tuple(f"{path.resolve()}:{strength:g}" for path, strength in files)
-        return replace(self, weights=self.weights and self.weights.resolve(), loras=loras)
+        weights, base = (path and path.resolve() for path in (self.weights, self.base))
+        return replace(self, weights=weights, base=base, loras=loras)
 
 
 AS_IT_IS = Choices()
 
 
-def open_model(name: str | None = None, choices: Choices = AS_IT_IS) -> tuple[ModelSpec, Networks]:
-    """A model by name, or the one that the chosen folder is for, and its networks.
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A model that was found and planned for; its weights are not read yet.
 
-    A published folder knows the shift of its schedule better than we do. Raises RequestError, ConfigError,
-    WeightsError.
+    ``needs`` is None where the model is so small that nobody asked. ``choices`` are those made, and what must be the
+    same when the model is opened again elsewhere.
     """
+
+    spec: ModelSpec
+    choices: Choices
+    parts: Mapping[str, Part]
+    loras: tuple[tuple[Lora, float], ...]
+    execution: Execution
+    folder: Path
+    needs: Needs | None = None
+
+    def load(self, on_progress: OnProgress = ignore_progress) -> Networks:
+        """The networks, ready to run, read one after the other. Raises WeightsError."""
+        networks: dict[str, Any] = {}
+        for name, part in sorted(self.parts.items(), key=lambda part: part[0] == BACKBONE):  # the largest last
+            networks[name] = self.execution.load(name, part, self._attach if name == BACKBONE else None)
+            on_progress(Progress(f"loading {self.spec.name}", len(networks), len(self.parts)))
+        return gathered(networks, self.folder, self.execution.device, self.execution.dtype)
+
+    def _attach(self, backbone: Any) -> None:
+        use_kernel(backbone, self.choices.attention)
+        for lora, strength in self.loras:
+            attach_lora(backbone, lora, strength)
+
+
+def open_model(
+    name: str | None = None, choices: Choices = AS_IT_IS, device: str = "cpu", mesh: Mesh | None = None
+) -> Opening:
+    """A model by name, or the one that the chosen folder is for, planned for the memory of a device.
+
+    With a ``mesh``, the device is that of this process, of several. A published folder knows the shift of its schedule
+    better than we do. Raises RequestError, also where it does not fit, ConfigError, WeightsError; MissingExtra where a
+    kernel of attention was chosen that is not here.
+    """
+    load_kernel(choices.attention)  # before anything is read
     spec = choose_model(name, choices.weights)
     folder = spec.weights if choices.weights is None else choices.weights
-    wanted = [(read_lora(path), strength) for path, strength in lora_files(spec, folder, choices)]
-    if find_hearing(folder) is not None:
-        spec = spec.shifted(open_published(folder, spec.variant).shift)
-    networks = load_networks(folder, DTYPES[choices.dtype], spec.variant)
-    for lora, strength in wanted:
-        attach_lora(networks.backbone, lora, strength)
-    return spec, networks
+    loras = tuple((read_lora(path), strength) for path, strength in lora_files(spec, folder, choices))
+    published = find_hearing(folder) is not None
+    if published:
+        spec = spec.shifted(open_published(folder, spec.variant, choices.base).shift)
+    elif choices.base is not None:
+        raise RequestError(
+            f"{folder} was saved here and has its own autoencoder and text encoder", hint="leave out --base"
+        )
+    parts = find_parts(folder, spec.variant, choices.base)
+    if choices.quantise == "none" and spec.quantised:
+        raise RequestError(f"{spec.name} is published in int8", hint="choose longcat-1.5 for its bfloat16 weights")
+    asked: memory.Dtype | None = ("bfloat16" if published else None) if choices.dtype == "auto" else choices.dtype
+    if choices.memory == "auto" and sum(part.nbytes for part in parts.values()) < SMALL:
+        wanted: memory.Quantise = "int8" if spec.quantised or choices.quantise == "int8" else "none"
+        execution = Execution(device, MemoryPlan(asked or "float32", quantise=wanted), mesh)
+        return Opening(spec, choices, parts, loras, execution, folder)
+    sizes = {name: params_of(parts[name].shapes()) for name in PARTS}  # those of its folder may be others
+    spec = replace(spec, params=NetworkParams(**sizes, decoders=spec.params.decoders))
+    needs = _weigh(spec, [lora for lora, _ in loras], asked)
+    if mesh is not None and mesh.parallel.sharded:
+        own = own_part(needs.parts[BACKBONE], mesh.parallel.processes)
+        needs = replace(needs, parts={**needs.parts, BACKBONE: own})
+    plan = plan_memory(
+        needs, this_machine(device), choices.memory, None if choices.quantise == "auto" else choices.quantise
+    )
+    _require_fit(spec, plan, choices, device)
+    execution = Execution(device, plan, mesh)
+    return Opening(spec, replace(choices, quantise=plan.quantise), parts, loras, execution, folder, needs)
+
+
+def _weigh(spec: ModelSpec, loras: list[Lora], dtype: memory.Dtype | None) -> Needs:
+    """What the model needs; LoRAs stay on the device, as what is in no block does."""
+    needs = model_needs(spec, dtype)
+    beside = sum(change.down.numel() + change.up.numel() for lora in loras for change in lora.changes.values())
+    backbone = needs.parts[BACKBONE]
+    return replace(needs, parts={**needs.parts, BACKBONE: replace(backbone, parameters=backbone.parameters + beside)})
+
+
+def _require_fit(spec: ModelSpec, plan: MemoryPlan, choices: Choices, device: str) -> None:
+    if plan.fits:
+        return
+    told = f"{spec.name} takes {plan.needed / GIB:.1f} GiB on {device}, and there are {plan.room / GIB:.1f}"
+    if choices.memory in ("low", "full"):
+        logger.warning("%s; it is tried as asked", told)
+    else:
+        raise RequestError(told, hint="choose a smaller model, or try it all the same with --memory low")
 
 
 def lora_files(spec: ModelSpec, folder: Path, choices: Choices = AS_IT_IS) -> list[tuple[Path, float]]:
@@ -65,9 +156,9 @@ def lora_files(spec: ModelSpec, folder: Path, choices: Choices = AS_IT_IS) -> li
     Raises RequestError for an ``expressiveness`` where the model has no such LoRA.
     """
     files, expressiveness = [split_strength(lora) for lora in choices.loras], choices.expressiveness
-    if spec.distillation is not None:
-        path = folder / "lora" / f"{spec.distillation}.safetensors"
-        return [(path, 1.0 if expressiveness is None else expressiveness), *files]
+    own = [folder / LORA / f"{spec.distillation}.safetensors"] if spec.distillation else own_loras(folder)
+    if own:
+        return [*((path, 1.0 if expressiveness is None else expressiveness) for path in own), *files]
     if expressiveness is not None:
         raise RequestError(
             f"{spec.name} has no expressiveness to set: it is the strength of a LoRA that this model runs without",

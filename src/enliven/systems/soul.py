@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from enliven.diffusion.clips import ClipGeometry
 from enliven.diffusion.guidance import Guidance
-from enliven.diffusion.sample import AnchorSchedule, EvenSchedule
+from enliven.diffusion.sample import AnchorSchedule, EvenSchedule, even_anchors
 from enliven.diffusion.solvers import Renoise, UniPC
 from enliven.models.networks import NetworkParams
 from enliven.models.vae import TOON_16, TOON_16_EFFICIENT
@@ -70,6 +70,7 @@ SOUL = ModelSpec(
     choose_size=KeepArea(1088 * 1920, 32),
     side_step=32,
     negative_prompt=NEGATIVE_PROMPT,
+    voices=1,
 )
 
 SOUL_FAST = replace(
@@ -81,6 +82,7 @@ SOUL_FAST = replace(
     steps=4,
     solver=Renoise(),
     decoder="efficient",
+    teacher=SOUL.name,
 )
 
 # Clips of 12 latent frames instead of 27: 2 seconds hold a phrase, a small network learns what is near in time first,
@@ -120,8 +122,18 @@ SOUL_TOON = ModelSpec(
     carry=RepairLatents(99.0),
     guidance=Guidance(2.0, 2.0),
     schedule=EvenSchedule(3.0),
-    steps=6,
+    steps=4,
     size=(256, 256),
-    solver=UniPC(),
+    solver=Renoise(),  # as in longcat-toon
     side_step=32,
+    voices=1,
+)
+
+SOUL_TOON_4STEP = replace(
+    SOUL_TOON,
+    name="soul-toon-4step",
+    summary="drawn people at 256 x 256 in 4 steps without guidance: half the passes of soul-toon",
+    guidance=Guidance(1.0, 1.0),
+    schedule=AnchorSchedule(even_anchors(4), 3.0),
+    teacher=SOUL_TOON.name,
 )

@@ -31,7 +31,7 @@ class ModelSpec:
     what guidance leads away from when the request names nothing. ``decoder`` names one of the ``Networks``.
 
     A published model names its ``release`` and ``variant``, and the LoRA in its folder that made it quick, if one did:
-    its ``distillation``.
+    its ``distillation``. A student names its ``teacher``. It hears any number of ``voices``, or so many at most.
     """
 
     name: str
@@ -53,6 +53,13 @@ class ModelSpec:
     release: Release | None = None
     variant: str | None = None
     distillation: str | None = None
+    teacher: str | None = None
+    voices: int | None = None
+
+    @property
+    def quantised(self) -> bool:
+        """Whether its backbone is published in int8."""
+        return self.variant == "int8"
 
     @property
     def weights(self) -> Path:

@@ -1,16 +1,20 @@
 """How long a model takes on this machine, tried without its weights: how long a product takes is not in its numbers."""
 
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
 
 from enliven.models.backbone import ClipCache
-from enliven.runtime.memory import LARGE
+from enliven.models.published import Part
+from enliven.runtime.guidance_parallel import rehearse
+from enliven.runtime.memory import BACKBONE, LARGE
+from enliven.runtime.offload import FiledBlocks
+from enliven.systems.execution import Execution
 from enliven.systems.footprint import example_pass, filled, pass_flops, shapes_of
 from enliven.systems.spec import ModelSpec
-from enliven.types import Conditioning
 
 MOST_FLOPS = 4e11  # tried at once: some seconds on a slow machine
 SMALLEST = 4  # cells along a side
@@ -23,17 +27,33 @@ def minute_seconds(spec: ModelSpec, device: str = "cpu") -> float:
     return clips * spec.steps * passes_each_step(spec) * pass_seconds(spec, device)
 
 
+def clips_seconds(spec: ModelSpec, clips: int, parts: Mapping[str, Part], execution: Execution) -> float:
+    """Seconds that denoising some clips would take on a device, with blocks that come and go where they do."""
+    computing = pass_seconds(spec, execution.device)
+    bringing = block_seconds(parts[BACKBONE], execution) if execution.plan.offload else 0.0
+    on_gpu = execution.device != "cpu"  # where the next block comes while one computes
+    each = max(computing, bringing) if on_gpu else computing + bringing
+    return clips * spec.steps * passes_each_step(spec) * each
+
+
+def block_seconds(backbone: Part, execution: Execution) -> float:
+    """Seconds in which all blocks of a network come to the device, by the first of them."""
+    store = FiledBlocks.placed(backbone.places())
+    began = time.perf_counter()
+    waiting = [value.clone() for value in store.waiting(0).values()]
+    if execution.device != "cpu":
+        waiting = [value.pin_memory() for value in waiting]
+        torch.cuda.synchronize(execution.device)
+        began = time.perf_counter() if execution.plan.held else began
+        _ = [value.to(execution.device) for value in waiting]
+        torch.cuda.synchronize(execution.device)
+    return (time.perf_counter() - began) * len(store.places)
+
+
 def passes_each_step(spec: ModelSpec) -> int:
     """How often guidance asks the backbone."""
-    asked = []
-
-    def velocity(cond: Conditioning) -> torch.Tensor:
-        asked.append(cond)
-        return torch.zeros(1, 1, 1, 1, 1)
-
     nothing = (spec.geometry.stride * SMALLEST * spec.params.autoencoder.spatial_factor,) * 2
-    spec.guidance(velocity, example_pass(spec, nothing).cond)
-    return len(asked)
+    return len(rehearse(spec.guidance, example_pass(spec, nothing).cond))
 
 
 def pass_seconds(spec: ModelSpec, device: str = "cpu", most_flops: float = MOST_FLOPS) -> float:

@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -130,7 +131,7 @@ def utterance(espeak: Espeak, split: Split, seed: int, seconds: tuple[float, flo
 
 def shorten(speech: Speech, seconds: float) -> Speech:
     """The first ``seconds`` of ``speech``, or all of it."""
-    phones = tuple(Phone(p.symbol, p.start, min(p.end, seconds)) for p in speech.phones if p.start < seconds)
+    phones = tuple(replace(p, end=min(p.end, seconds)) for p in speech.phones if p.start < seconds)
     return Speech(speech.samples[: round(seconds * SPEECH_RATE)], phones, speech.text, speech.voice)
 
 

@@ -7,7 +7,7 @@ pair, ``name.flac`` and ``name.json``.
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -24,18 +24,25 @@ SPEECH_RATE = 16_000
 LEAD = 0.030  # seconds by which the lips are ahead of the sound
 COARTICULATION = 0.032  # seconds, standard deviation of the blur between neighbouring sounds
 LIP_CONTACT = 0.13  # an opening below this is a closed mouth: lips are soft and meet before their targets do
+VOWEL = 0.4  # what strives for more than this opening is a vowel
 FULLY_OPEN = 0.82  # what the blur leaves of the widest vowels
 GRID = 500  # points a second at which targets are blurred
+EFFORT = 0.5  # the mouth opens with this power of how loud a sound is (amplitude, against the other vowels)
+EFFORTS = (0.3, 1.3)  # the least and the most it can do to an opening
 SHIPPED = Path(__file__).with_name("speech")
 
 
 @dataclass(frozen=True, slots=True)
 class Phone:
-    """One speech sound from ``start`` to ``end``, in seconds; the empty ``symbol`` is a pause."""
+    """One speech sound from ``start`` to ``end``, in seconds; the empty ``symbol`` is a pause.
+
+    ``effort`` multiplies how far the lips part for it: loud sounds are spoken with a wide mouth.
+    """
 
     symbol: str
     start: float
     end: float
+    effort: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +81,28 @@ def mouth_track(phones: Sequence[Phone], frames: int, fps: float) -> Mouth:
     points = math.ceil((frames / fps + LEAD) * GRID) + 2 * margin
     seconds = (torch.arange(points) - margin) / GRID
     shapes = torch.tensor([viseme(phone.symbol) for phone in phones] + [CLOSED])
+    beyond = (shapes[:, 0] - LIP_CONTACT).clamp(min=0)  # loud or not, lips that must meet do, and others do not
+    shapes[:, 0] += beyond * (torch.tensor([phone.effort for phone in phones] + [1.0]) - 1)
     sounding = _sounding(phones, seconds)
     target, dominance = shapes[sounding].split([5, 1], dim=1)
     pulled = _blur(target * dominance, margin) / _blur(dominance, margin)
     middle = ((torch.arange(frames) + 0.5) / fps + LEAD) * GRID
     opening, *others = pulled[middle.long()].unbind(dim=1)
     return Mouth(((opening - LIP_CONTACT) / (FULLY_OPEN - LIP_CONTACT)).clamp(0, 1), *others)
+
+
+def with_effort(speech: Speech) -> Speech:
+    """The same speech, each of its sounds with the effort that its loudness tells, against the middle of the vowels."""
+    power = functional.pad(speech.samples.double().square().cumsum(0), (1, 0))
+    times = torch.tensor([[phone.start, phone.end] for phone in speech.phones], dtype=torch.double).view(-1, 2)
+    first, last = (times * SPEECH_RATE).round().long().clamp(0, len(speech.samples)).unbind(dim=1)
+    loud = ((power[last] - power[first]) / (last - first).clamp(min=1)).clamp(min=0).sqrt()
+    vowels = loud[torch.tensor([viseme(phone.symbol).open > VOWEL for phone in speech.phones], dtype=torch.bool)]
+    if not len(vowels) or vowels.median() == 0:
+        return speech
+    efforts = (loud / vowels.median()).pow(EFFORT).clamp(*EFFORTS).tolist()
+    phones = (replace(phone, effort=effort) for phone, effort in zip(speech.phones, efforts, strict=True))
+    return replace(speech, phones=tuple(phones))
 
 
 def _sounding(phones: Sequence[Phone], seconds: Float[Tensor, "n"]) -> Int[Tensor, "n"]:
@@ -119,11 +142,14 @@ def load_speech(name: str) -> Speech:
 
 
 def read_speech(path: Path) -> Speech:
-    """Read ``path`` (.flac) and the timing beside it (.json); MediaError when either is missing or broken."""
+    """Read ``path`` (.flac) and the timing beside it (.json); MediaError when either is missing or broken.
+
+    How loud its sounds are tells their effort.
+    """
     try:
         timing = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         phones = tuple(Phone(symbol, start, end) for symbol, start, end in timing["phones"])
-        return Speech(_decode(path), phones, timing["text"], timing["voice"])
+        return with_effort(Speech(_decode(path), phones, timing["text"], timing["voice"]))
     except (OSError, ValueError, KeyError) as error:
         raise MediaError(f"cannot read speech {path}: {error}", hint="give a .flac with its .json beside it") from error
 

@@ -28,7 +28,7 @@ def change_tempo(speech: Speech, factor: float) -> Speech:
     """Play ``speech`` ``factor`` times as fast, the pitch following."""
     count = round(len(speech.samples) / factor)
     samples = functional.interpolate(speech.samples[None, None], size=count, mode="linear")[0, 0]
-    phones = tuple(Phone(p.symbol, p.start / factor, p.end / factor) for p in speech.phones)
+    phones = tuple(replace(p, start=p.start / factor, end=p.end / factor) for p in speech.phones)
     return replace(speech, samples=samples, phones=phones)
 
 
@@ -36,7 +36,7 @@ def insert_pause(speech: Speech, before: int, seconds: float) -> Speech:
     """Put ``seconds`` of silence before phone number ``before``."""
     start = speech.phones[before].start
     split, gap = round(start * SPEECH_RATE), torch.zeros(round(seconds * SPEECH_RATE))
-    later = tuple(Phone(p.symbol, p.start + seconds, p.end + seconds) for p in speech.phones[before:])
+    later = tuple(replace(p, start=p.start + seconds, end=p.end + seconds) for p in speech.phones[before:])
     return replace(
         speech,
         samples=torch.cat([speech.samples[:split], gap, speech.samples[split:]]),
@@ -51,7 +51,7 @@ def cut(speech: Speech, start: float, seconds: float) -> Speech:
     before = min(count, max(0, -first))
     samples = functional.pad(kept, (before, 0))[:count]
     samples = functional.pad(samples, (0, count - len(samples)))
-    phones = tuple(Phone(p.symbol, p.start - start, p.end - start) for p in speech.phones)
+    phones = tuple(replace(p, start=p.start - start, end=p.end - start) for p in speech.phones)
     return replace(speech, samples=samples, phones=phones)
 
 

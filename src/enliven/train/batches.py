@@ -1,18 +1,24 @@
-"""From encoded clips to batches: cut clips out, drop conditions."""
+"""From encoded clips to batches: cut clips out, say who is where, drop conditions."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from enliven.data.encoded import EncodedClip, load_encoded
+from enliven.data.encoded import EncodedClip, Heads, load_encoded
 from enliven.errors import ConfigError
+from enliven.media.regions import Box, box_masks, speaker_regions
+from enliven.media.speakers import person_boxes
 from enliven.models.audio import Outside, SpeechFeatures
 from enliven.train.cuts import Cutting
 from enliven.types import Conditioning, Text
+
+MISSED = 0.04  # of the height of a picture: how far found faces are off at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +46,14 @@ class Listening:
     stride: int = 1
     outside: Outside = "repeat"
 
-    def heard(self, clip: EncodedClip, frames: range) -> Tensor:
-        """What one person's clip sounds like in video ``frames`` ``[1 f w layers c]``."""
-        features = SpeechFeatures(clip.audio, self.stride, self.outside)  # a video frame is the unit of time
-        return features.windows(frames, self.window, self.stride)[None]
+    def heard(self, clip: EncodedClip, frames: range) -> Float[Tensor, "p f w layers c"]:
+        """What each person of a clip sounds like in video ``frames``."""
+        voices = [SpeechFeatures(each, self.stride, self.outside) for each in clip.audio]  # time in video frames
+        return torch.stack([voice.windows(frames, self.window, self.stride) for voice in voices])
 
 
 class ClipBatches:
-    """An endless stream of batches from a folder of encoded clips, all kept in memory."""
+    """An endless stream of batches from a folder of encoded clips, all of as many people, all kept in memory."""
 
     def __init__(
         self,
@@ -93,17 +99,63 @@ class ClipBatches:
         every = sorted(self.clips)
         names = tuple(every[int(pick)] for pick in torch.randint(len(every), (self.batch,)))
         clips = [self.clips[name] for name in names]
-        cut = self.cut(clips)
-        cond = self._conditioning(clips, cut.heard)
-        return {"clip": cut.clip, "given": cut.given, "cond": cond, "names": names, "heard": cut.heard}
+        return make_batch(names, clips, self.texts, self.cut, self.listening, self.drops)
 
-    def _conditioning(self, clips: Sequence[EncodedClip], heard: range) -> Conditioning:
-        deaf, mute = self.drops.draw(len(clips))
-        audio = torch.stack([self.listening.heard(clip, heard) for clip in clips])
-        audio[deaf] = 0
-        null = self.texts[""]
-        texts = [null if drop else self.texts[clip.caption] for clip, drop in zip(clips, mute.tolist(), strict=True)]
-        return Conditioning(_stack(texts), _stack([null] * len(clips)), audio)
+
+class MixedBatches:
+    """An endless stream in which every batch is of one kind; each kind comes as often as its share says."""
+
+    def __init__(self, kinds: Sequence[tuple[float, ClipBatches]]) -> None:
+        shares = [share for share, _ in kinds]
+        if min(shares) < 0 or not math.isclose(sum(shares), 1):
+            raise ConfigError(f"the shares of batches are {shares}", hint="give shares of 0 or more that add up to 1")
+        self.shares, self.kinds = torch.tensor(shares, dtype=torch.float32), [batches for _, batches in kinds]
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        """Batches without end; the kind is drawn from torch's generator."""
+        streams = [iter(batches) for batches in self.kinds]
+        while True:
+            yield next(streams[int(torch.multinomial(self.shares, 1))])
+
+
+def make_batch(
+    names: Sequence[str],
+    clips: Sequence[EncodedClip],
+    texts: Mapping[str, Text],
+    cut: Cutting,
+    listening: Listening,
+    drops: Drops,
+) -> Mapping[str, Any]:
+    """One batch of clips, see ``ClipBatches.make``; ``texts`` has every caption and the empty one."""
+    made = cut(clips)
+    deaf, mute = drops.draw(len(clips))
+    told = [any_order(clip) for clip in clips]
+    audio = torch.stack([listening.heard(clip, made.heard) for clip in told])
+    audio[deaf] = 0
+    regions = [told_regions(clip.heads) for clip in told if clip.heads is not None]
+    null = texts[""]
+    said = [null if drop else texts[clip.caption] for clip, drop in zip(clips, mute.tolist(), strict=True)]
+    where = torch.stack(regions) if regions else None
+    cond = Conditioning(_stack(said), _stack([null] * len(clips)), audio, where)
+    return {"clip": made.clip, "given": made.given, "cond": cond, "names": tuple(names), "heard": made.heard}
+
+
+def any_order(clip: EncodedClip) -> EncodedClip:
+    """The same clip with its people in a random order, voices and heads alike: no label belongs to the left."""
+    if clip.heads is None:
+        return clip
+    order = torch.randperm(len(clip.audio))
+    heads = replace(clip.heads, boxes=clip.heads.boxes[order])
+    return replace(clip, audio=clip.audio[order], mouth=clip.mouth[order], heads=heads)
+
+
+def told_regions(heads: Heads) -> Bool[Tensor, "regions height width"]:
+    """Who is where, as a request would be told that has faces found in its picture: a few pixels off, then grown."""
+    height, width = heads.size
+    off = round(MISSED * height)
+    found = heads.boxes + torch.randint(-off, off + 1, heads.boxes.shape)
+    boxes = person_boxes([Box(*face) for face in found.tolist()], height, width)
+    return speaker_regions(box_masks(boxes, height, width), height, width)[0]
 
 
 def _stack(texts: Sequence[Text]) -> Text:

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,18 +19,33 @@ Tensors = Mapping[str, Tensor]
 
 def save(folder: Path, *, tensors: Mapping[str, Tensors], counters: Mapping[str, float]) -> None:
     """Write one safetensors file per name and the counters; then move them into place."""
-    fresh = folder.with_name(folder.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    new = begin_new(folder)
     for name, values in tensors.items():
         copies = {key: _own_copy(value) for key, value in values.items()}
-        save_file(copies, fresh / f"{name}.safetensors")
-    (fresh / "counters.json").write_text(json.dumps(dict(counters)))
+        save_file(copies, new / f"{name}.safetensors")
+    (new / "counters.json").write_text(json.dumps(dict(counters)))
+    put_in_place(folder)
+
+
+def fresh(folder: Path) -> Path:
+    """Where the next checkpoint is written until it is whole."""
+    return folder.with_name(folder.name + ".new")
+
+
+def begin_new(folder: Path) -> Path:
+    """An empty folder for the next checkpoint; what a kill left there goes."""
+    shutil.rmtree(fresh(folder), ignore_errors=True)
+    fresh(folder).mkdir(parents=True)
+    return fresh(folder)
+
+
+def put_in_place(folder: Path) -> None:
+    """The next checkpoint is whole: it takes the place of the last."""
     old = _old(folder)
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
-    fresh.rename(folder)
+    fresh(folder).rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -47,22 +61,6 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, float]]:
         raise WeightsError(f"no checkpoint in {folder}", hint="give the folder of a run that has saved one")
     tensors = {path.stem: load_file(path) for path in sorted(place.glob("*.safetensors"))}
     return tensors, json.loads((place / "counters.json").read_text())
-
-
-def flatten(state: Mapping[int, Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Optimiser state as flat tensors: parameter 3's momentum becomes ``3.momentum_buffer``."""
-    return {
-        f"{index}.{name}": torch.as_tensor(value) for index, values in state.items() for name, value in values.items()
-    }
-
-
-def unflatten(tensors: Tensors) -> dict[int, dict[str, Tensor]]:
-    """The inverse of ``flatten``."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    return state
 
 
 def _old(folder: Path) -> Path:

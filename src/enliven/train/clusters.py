@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, distributed
 
 from enliven.models.codebook import nearest
 from enliven.train.processes import rank_and_count, summed
@@ -128,28 +128,44 @@ def _means(
 
 
 def main() -> None:
-    """Measure, and write JSON to standard output."""
+    """Measure, and write JSON to standard output; under ``torch.distributed.run``, all processes together."""
     parser = argparse.ArgumentParser(description="time of one k-means of random vectors, as JSON")
     for name, default in (("vectors", 1_000_000), ("width", 48), ("size", 4096), ("iterations", 25)):
         parser.add_argument(f"--{name}", type=int, default=default)
     asked = parser.parse_args()
+    if distributed.is_torchelastic_launched():
+        distributed.init_process_group("gloo")
+    rank, processes = rank_and_count()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    vectors = torch.randn(asked.vectors, asked.width, device=device)
+    every = torch.randn(asked.vectors, asked.width, generator=torch.Generator().manual_seed(0))
+    vectors = every[asked.vectors * rank // processes : asked.vectors * (rank + 1) // processes].to(device)
     began, worked = time.perf_counter(), time.process_time()
-    clusters = cluster(vectors, choose(vectors, asked.size, seed=0), iterations=asked.iterations)
+    start = choose(vectors, asked.size, seed=0)
+    clusters = cluster(vectors, start, iterations=asked.iterations, on_progress=ignore_progress if rank else _say)
     counted = int(clusters.counts.sum())  # waits for the device
-    seconds, worked = time.perf_counter() - began, time.process_time() - worked
+    seconds = time.perf_counter() - began
+    processor_seconds = float(summed(torch.tensor(time.process_time() - worked)))
     flops = 2 * counted * asked.width * asked.size * (clusters.iterations + 1)
     report = {
         **vars(asked),
         "iterations": clusters.iterations,
         "seconds": round(seconds, 2),
-        "processor_seconds": round(worked, 2),
-        "gflop_per_second": round(flops / seconds / 1e9, 1),
+        "processor_seconds": round(processor_seconds, 2),
+        "gflop_per_second": round(flops / seconds / 1e9, 3),
+        "mean_squared_distance": round(float(clusters.squared.sum()) / counted, 4),
         "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "processes": processes,
         "threads": torch.get_num_threads(),
     }
-    sys.stdout.write(json.dumps(report) + "\n")
+    if rank == 0:
+        sys.stdout.write(json.dumps(report) + "\n")
+    if processes > 1:
+        distributed.destroy_process_group()
+
+
+def _say(progress: Progress) -> None:
+    """On standard error, in place."""
+    sys.stderr.write(f"\r{progress.stage}: {100 * progress.fraction:3.0f} %{chr(10) * (progress.fraction == 1)}")
 
 
 if __name__ == "__main__":

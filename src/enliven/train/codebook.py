@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from enliven.data.encoded import load_encoded
+from enliven.data.failures import CAPTIONS
 from enliven.errors import ConfigError
 from enliven.models.codebook import Codebook, CodebookParams, Provenance, Unit, check_percentile, nearest, to_vectors
 from enliven.train import checkpoint
@@ -108,12 +109,21 @@ def fit_codebook(
 
 
 def clip_paths(folder: Path) -> list[Path]:
-    """The encoded clips of a folder, in order. Raises ConfigError where there are fewer than two."""
-    paths = sorted(folder.glob("*.safetensors"))
+    """The encoded clips of a folder, in order, but for failures. Raises ConfigError where there are fewer than two."""
+    paths = [path for path in sorted(folder.glob("*.safetensors")) if not shows_failure(path)]
     if len(paths) < 2:
         found = "1 encoded clip" if paths else "no encoded clips"
         raise ConfigError(f"{folder} holds {found}; at least 2 are needed", hint="enliven train makes them")
     return paths
+
+
+def shows_failure(path: Path) -> bool:
+    """Whether a clip was drawn as it should not be, which no latent should be led back to."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("caption") in CAPTIONS
+    except (OSError, SafetensorError):
+        return False  # it is refused when it is read
 
 
 def split_clips(paths: Sequence[Path], share: float, seed: int) -> tuple[list[Path], list[Path]]:

@@ -1,7 +1,7 @@
 """How training clips are cut out of longer encoded ones: one strategy for each paper."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -63,6 +63,10 @@ class StitchedCuts:
         given = _blurred(truth[:, :, : layout.clean], kept=1, most=self.blur)
         return Cut(LatentClip(truth, layout), given, _heard(start, self.frames))
 
+    def shown(self) -> "StitchedCuts":
+        """The same, beginning with an image wherever this begins with nothing: several people must be seen (3.5)."""
+        return replace(self, text=0.0, image=self.text + self.image)
+
     def _continuation(self, clip: EncodedClip, start: int, reference: int) -> LatentLayout:
         """The reference is placed by its distance in time (3.3)."""
         position = int(clip.reference_frames[reference]) / 4 - start
@@ -75,7 +79,8 @@ class PivotCuts:
     """Soul 3.2: a pivot before every clip, its overlap given in a part of the batches.
 
     The pivot shows a random moment, in ``opening`` of the batches the one just before the clip, as where a video
-    begins. ``overlap`` latent frames of the ``frames`` are given in ``continuing`` of the batches, blurred as above.
+    begins. ``overlap`` latent frames of the ``frames`` are given in ``continuing`` of the batches, blurred as above;
+    they show what the clip goes on from.
     In ``free`` of the batches there is neither: a video without a portrait.
     """
 
@@ -99,8 +104,10 @@ class PivotCuts:
         )
         opens = not layout.clean > 1 and _uniform() < self.opening / (1 - self.continuing)
         reference = self._before(clips[0], start) if opens else _integer(0, clips[0].references.shape[0] - 1)
-        truth = torch.cat([_picture(clips, reference), _latents(clips, start, self.frames)], dim=2)
-        given = _blurred(truth[:, :, : layout.clean], kept=1, most=self.blur)
+        picture = _picture(clips, reference)
+        truth = torch.cat([picture, _latents(clips, start, self.frames)], dim=2)
+        given = torch.cat([picture, _before(clips, start, layout.clean - 1)], dim=2)
+        given = _blurred(given, kept=1, most=self.blur)
         return Cut(LatentClip(truth, layout), given, range(4 * start - 3, 4 * (start + self.frames) - 3))
 
     def _before(self, clip: EncodedClip, start: int) -> int:
@@ -110,6 +117,12 @@ class PivotCuts:
 
 def _latents(clips: Sequence[EncodedClip], start: int, frames: int) -> Float[Tensor, "b c t h w"]:
     return torch.stack([clip.latents[:, start : start + frames] for clip in clips])
+
+
+def _before(clips: Sequence[EncodedClip], start: int, frames: int) -> Float[Tensor, "b c t h w"]:
+    """What the clips go on from: usually themselves."""
+    shown = [clip.latents if clip.before is None else clip.before for clip in clips]
+    return torch.stack([latents[:, start : start + frames] for latents in shown])
 
 
 def _picture(clips: Sequence[EncodedClip], reference: int) -> Float[Tensor, "b c 1 h w"]:

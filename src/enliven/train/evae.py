@@ -44,7 +44,7 @@ class Painter(Protocol):
 class EfficientWeights:
     """How much each loss counts; that of the features falls evenly to nothing over ``feature_steps`` steps.
 
-    ``noise`` is the largest disturbance of the latents, in standard deviations: a backbone never gives exact ones.
+    ``noise`` is the largest disturbance of encoded latents, in standard deviations: a backbone never gives exact ones.
     """
 
     truth: float = 1.0
@@ -82,13 +82,16 @@ class EfficientDecoderObjective:
         self.networks: Mapping[str, nn.Module] = {"autoencoder": _module(student), "heads": self.heads}
 
     def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Float[Tensor, ""]]:
-        """``batch["video"]``: uint8 ``b 3 f h w``; or ``batch["latents"]``, and the teacher's pictures are true."""
+        """``batch["video"]``: uint8 ``b 3 f h w``, ``batch["latents"]``, or both: a backbone's guesses of a video.
+
+        Without latents the video is encoded and its latents are disturbed; without a video the teacher's pictures are
+        true.
+        """
         weights = self.weights
         features = weights.features * max(0.0, 1 - step / weights.feature_steps)
         latents, video = self._given(batch)
         pieces = random_pieces(latents.shape[2])
-        with torch.no_grad():
-            taught, shown = paint_in_pieces(self.teacher, latents, pieces, watch=features > 0)
+        taught, shown = self._taught(latents, pieces, video, watch=features > 0)
         painted, seen = paint_in_pieces(self.student, latents, pieces, watch=features > 0)
         truth = video if video is not None else taught
         losses = {
@@ -104,15 +107,27 @@ class EfficientDecoderObjective:
 
     @torch.no_grad()
     def _given(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """Latents, a little disturbed, and the video in -1..1."""
+        """Latents, and the video in -1..1."""
         device = next(self.heads.parameters()).device
         for network in (self.teacher, self.eyes):
             if isinstance(network, nn.Module):
                 network.to(device)
         video = batch["video"].float() / 127.5 - 1 if "video" in batch else None
-        latents: Tensor = batch["latents"] if video is None else self.teacher.encode(video)
+        if "latents" in batch:
+            return batch["latents"].float(), video
+        assert video is not None, "a batch has a video or latents"
+        latents = self.teacher.encode(video)
         level = self.weights.noise * torch.rand(len(latents), 1, 1, 1, 1, device=latents.device)
         return latents + level * torch.randn_like(latents), video
+
+    @torch.no_grad()
+    def _taught(
+        self, latents: Tensor, pieces: Sequence[int], video: Tensor | None, *, watch: bool
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """What the teacher shows and its features; where nothing counts, it rests, and the video takes its place."""
+        if video is not None and not watch and not self.weights.teacher:
+            return video, {}
+        return paint_in_pieces(self.teacher, latents, pieces, watch=watch)
 
     def _feature_distance(
         self, seen: Mapping[str, Tensor], shown: Mapping[str, Tensor], painted: Tensor

@@ -23,6 +23,7 @@ from enliven.models.mouth import MOUTH, MouthFromSpeech
 from enliven.models.networks import HearingParams, build_network
 from enliven.models.sound import SAMPLE_RATE
 from enliven.models.whisper import WhisperEncoder, WhisperParams, new_whisper
+from enliven.toonworld.emphasis import emphasise
 from enliven.toonworld.visemes import sound_class
 from enliven.toonworld.voice import Phone, Speech, mouth_track, read_speech
 from enliven.train.augment_speech import disturb, excerpt
@@ -118,7 +119,7 @@ def hearing_batches(
 
 def hearing_row(speech: Speech, seconds: float, random: Random, encoder: AudioEncoder) -> dict[str, Tensor]:
     """One training example: sound prepared for ``encoder`` and, for each video frame, mouth and sound class."""
-    speech = excerpt(speech, seconds, random)
+    speech = excerpt(emphasise(speech, random), seconds, random)
     if random.random() < 0.06:
         speech = nobody_speaks(len(speech.samples), random)
     frames = round(seconds * FPS)
@@ -142,7 +143,7 @@ def nobody_speaks(samples: int, random: Random) -> Speech:
 
 def break_off(speech: Speech, seconds: float) -> Speech:
     """``speech`` with digital silence after ``seconds``, as behind the end of a recording."""
-    phones = tuple(Phone(p.symbol, p.start, min(p.end, seconds)) for p in speech.phones if p.start < seconds)
+    phones = tuple(replace(p, end=min(p.end, seconds)) for p in speech.phones if p.start < seconds)
     kept = torch.arange(len(speech.samples)) < seconds * SAMPLE_RATE
     return replace(speech, samples=speech.samples * kept, phones=phones)
 

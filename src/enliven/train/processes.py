@@ -1,16 +1,44 @@
-"""What several processes of ``torch.distributed`` do together; one that is alone has everything already."""
+"""What several processes of ``torch.distributed`` do together; one that is alone has everything already.
 
-from collections.abc import Sequence
+    torchrun --nproc-per-node 8 -m enliven train recipe.toml
+
+starts them. None of them needs to know how many there are, but for what it asks here.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
 from typing import TypeVar
 
+import torch
 from torch import Tensor, distributed
 
 T = TypeVar("T")
 
+ALONE = ContextVar("ALONE", default=False)  # the others wait
+PATIENCE = timedelta(days=7)  # others wait while the first process prepares data
+
+
+@contextmanager
+def joined(device: str) -> Iterator[None]:
+    """Join the processes that ``torchrun`` started, each with its own GPU; nothing happens to a process alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
+        yield
+        return
+    if device.startswith("cuda"):
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
 
 def rank_and_count() -> tuple[int, int]:
     """Which process this is, and of how many."""
-    if distributed.is_available() and distributed.is_initialized():
+    if not ALONE.get() and distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
 
@@ -35,3 +63,32 @@ def gathered(own: Sequence[T]) -> list[T]:
     parts: list[Sequence[T]] = [()] * rank_and_count()[1]
     distributed.all_gather_object(parts, own)
     return [each for part in parts for each in part]
+
+
+def agreed(*own: bool) -> tuple[bool, ...]:
+    """Of each, whether it holds for any process."""
+    return own if rank_and_count()[1] == 1 else tuple(map(bool, summed(torch.tensor(own, dtype=torch.float)).tolist()))
+
+
+def mean(own: float) -> float:
+    """The mean over all processes, the same in each."""
+    count = rank_and_count()[1]
+    return own if count == 1 else float(summed(torch.tensor(own, dtype=torch.float64))) / count
+
+
+def meet() -> None:
+    """Wait until every process is here."""
+    if rank_and_count()[1] > 1:
+        summed(torch.zeros(1))
+
+
+def first_alone(work: Callable[[], None]) -> None:
+    """Let the first process do ``work`` that is done once, as if it were the only one, while the others wait for it.
+
+    Where it fails, it fails there with its own error and the others end with it: ``torchrun`` stops them.
+    """
+    if rank_and_count()[0] == 0:
+        before = ALONE.set(True)
+        work()
+        ALONE.reset(before)
+    meet()

@@ -1,29 +1,54 @@
 """The training loop, written once: an objective says what is learnt, the trainer how steps are taken."""
 
-import json
+import copy
 import logging
 import math
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from enliven.train import checkpoint
+from enliven.errors import Cancelled, ConfigError
+from enliven.train import checkpoint, shared_checkpoint
+from enliven.train.faults import fault
+from enliven.train.logbook import Logbook
+from enliven.train.muon import Muon
+from enliven.train.optimizers import optimizers_of
+from enliven.train.processes import agreed, gathered, mean, meet, own_share, rank_and_count, summed
+from enliven.train.rates import Course, share_of_rate
+from enliven.train.sharding import (
+    average_gradients,
+    blocks_of,
+    clip_gradients,
+    recompute_blocks,
+    share,
+    skeleton,
+    whole,
+)
+from enliven.train.state import State
+from enliven.train.stopping import Stopping
 from enliven.types import OnProgress, Progress, ignore_progress
 
 log = logging.getLogger(__name__)
 
 Batch = Mapping[str, Any]
+Sample = Callable[[Mapping[str, nn.Module], Path], None]  # makes something to look at: PATH with an ending of its own
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """What is trained, towards what."""
+    """What is trained, towards what.
+
+    Each network has optimisers of its own. An objective may also have ``turn(step) -> Collection[str]``: the names of
+    the networks that are stepped and averaged in this step. Gradients that fall on others are dropped. Without it,
+    every step is a step of all networks. Networks that are used and not trained may be named in ``frozen``, for the
+    trainer to bring them to the device and to share them among processes.
+    """
 
     networks: Mapping[str, nn.Module]
 
@@ -32,28 +57,51 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
+class Positioned(Protocol):
+    """Batches that stand somewhere in their data, and can say where."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Where, ready for JSON."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """How steps are taken.
 
     A run ends after ``steps`` steps or ``minutes`` minutes of training, whichever comes first; the learning rate
-    warms up over ``warmup`` steps, stays, and falls to a hundredth over the last ``decay`` fraction of the run.
+    warms up over ``warmup`` steps and then takes its ``course``: see ``share_of_rate`` for it and ``decay``.
     Matrices whose names match the pattern ``muon`` are trained by Muon at ``muon_gain`` times the rate, all else by
-    AdamW; an empty pattern means AdamW only. Torch's random numbers in a step follow from ``seed`` and the step alone.
+    AdamW; an empty pattern means AdamW only. ``learning_rates`` are those of single networks, by name, where they
+    differ. Weights are float32 and so are their changes, whatever ``dtype`` is computed in.
+
+    A step learns from ``parts`` batches, and several processes share them: two parts in one process are one part in
+    each of two. Torch's random numbers in a part follow from ``seed``, the step and the part alone. ``recompute``
+    saves memory in the blocks of networks and costs time. Every ``sample_minutes`` there is something to look at.
     """
 
     folder: Path
     steps: int = 1_000_000
     minutes: float = math.inf
     learning_rate: float = 1e-3
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
     weight_decay: float = 0.01
     muon: str = r"blocks\."
     muon_gain: float = 5.0
     warmup: int = 100
+    course: Course = "fall"
     decay: float = 0.4
     clip_norm: float = 1.0
     ema: float = 0.998
+    parts: int = 1
+    recompute: bool = False
     save_minutes: float = 3.0
+    sample_minutes: float = 10.0
     log_every: int = 20
     seed: int = 0
     device: str = "cpu"
@@ -64,22 +112,51 @@ class Trainer:
     """Takes steps, keeps an average of the weights, writes ``metrics.jsonl`` and checkpoints that resume.
 
     ``batches`` that draw from torch's random numbers, and keep nothing in between, go on after a restart exactly
-    where they were.
+    where they were, in any number of processes; those that are ``Positioned``, in as many. ``sample`` is given
+    networks with averaged weights now and then.
     """
 
-    def __init__(self, config: TrainConfig, objective: Objective, batches: Iterator[Batch]) -> None:
+    def __init__(
+        self, config: TrainConfig, objective: Objective, batches: Iterable[Batch], sample: Sample | None = None
+    ) -> None:
         self.config = config
         self.objective = objective
-        self.batches = batches
+        self.batches = iter(batches)
+        self._data = batches if isinstance(batches, Positioned) else None
+        self.sample = sample
         self.step = 0
         self.seconds = 0.0
-        self.network = nn.ModuleDict(dict(objective.networks)).to(config.device)
-        self.optimizers = _optimizers(self.network, config)
-        self.average = {
-            name: value.detach().clone().float() if value.is_floating_point() else value.detach().clone()
-            for name, value in self.network.state_dict().items()
+        _check(config, objective)
+        self.network = nn.ModuleDict(dict(objective.networks))
+        self._skeletons = {
+            name: skeleton(each) for name, each in self.network.items() if blocks_of(each) and rank_and_count()[1] > 1
         }
+        used = [*getattr(objective, "frozen", {}).values(), *self.network.values()]
+        for network in used:
+            network.to(config.device)
+        if config.recompute:
+            recompute_blocks(used)
+        share(used, config.device)
+        self.optimizers = {
+            name: optimizers_of(
+                name, each, rate=config.learning_rate, weight_decay=config.weight_decay, muon=config.muon
+            )
+            for name, each in self.network.items()
+        }
+        self.state = State(self.network, self.optimizers)
         config.folder.mkdir(parents=True, exist_ok=True)
+        self.logbook = Logbook(config.folder)
+        self._saver = shared_checkpoint.Saver(self.folder)
+
+    @property
+    def average(self) -> Mapping[str, Tensor]:
+        """The averaged weights of all networks, of which several processes have parts."""
+        return self.state.average
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints are written."""
+        return self.config.folder / "checkpoint"
 
     @property
     def fraction(self) -> float:
@@ -87,103 +164,185 @@ class Trainer:
         return min(1.0, max(self.step / self.config.steps, self.seconds / 60 / self.config.minutes))
 
     def fit(self, on_progress: OnProgress = ignore_progress) -> None:
-        """Train to the end of the run, from the last checkpoint in the folder if there is one."""
+        """Train to the end of the run, from the last checkpoint in the folder if there is one.
+
+        Raises Cancelled when asked to stop by Ctrl-C or SIGTERM, with everything saved; NotFinite when a number is
+        none; StorageError when the disk refuses. A kill loses the steps since the last save, and nothing else.
+        """
         if checkpoint.find(self.folder):
             self.restore()
         if self.fraction == 1:
             log.warning(
                 "%s is a finished run; nothing is left to train. Give it more minutes or another folder", self.folder
             )
-        saved = time.monotonic()
+            return
+        self.logbook.go_on_from(self.step)
+        try:
+            with Stopping() as stopping:
+                self._run(stopping, on_progress)
+        finally:
+            self.logbook.close()
+            self._saver.wait()
+
+    def _run(self, stopping: Stopping, on_progress: OnProgress) -> None:
+        config, first = self.config, self.step + 1
+        saved = sampled = time.monotonic()
         measured: list[dict[str, float]] = []
         while self.fraction < 1:
             began = time.monotonic()
-            torch.manual_seed(hash((self.config.seed, self.step)))
-            measured.append(self.take_step(next(self.batches)))
-            self.seconds += time.monotonic() - began
-            if self.step % self.config.log_every == 0:
-                self._log(measured)
+            measured.append(self.take_step())
+            self.seconds += mean(time.monotonic() - began)
+            if self.step % config.log_every == 0:
+                self.logbook.write(self.step, self.seconds, measured)
                 measured.clear()
                 on_progress(Progress("train", round(self.fraction * 1000), 1000))
-            if time.monotonic() - saved > 60 * self.config.save_minutes:
+            stop, save, sample = agreed(
+                stopping.asked,
+                _passed(saved, config.save_minutes),
+                self.sample is not None and _passed(sampled, config.sample_minutes),
+            )
+            if stop:
                 self.save()
+                raise Cancelled(
+                    f"stopped at step {self.step}, saved in {self.folder}", hint="the same command goes on from there"
+                )
+            if save or self.step == first:  # at once, so that a disk that refuses is known before the work
+                self.begin_save()
                 saved = time.monotonic()
+            if sample:
+                self.take_sample()
+                sampled = time.monotonic()
         self.save()
 
-    def take_step(self, batch: Batch) -> dict[str, float]:
-        """One forward, backward and update; FloatingPointError before any change when a number is not finite."""
-        config = self.config
-        with torch.autocast(config.device, torch.bfloat16, enabled=config.dtype == "bfloat16"):
-            losses = self.objective.losses(on_device(batch, config.device), self.step)
-        total = torch.stack([value.float() for value in losses.values()]).sum()
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
-        if not torch.isfinite(total + norm):
-            values = {name: value.item() for name, value in losses.items()}
-            raise FloatingPointError(f"losses {values}, gradient norm {norm} at step {self.step}; last checkpoint kept")
-        rate = config.learning_rate * self._rate()
-        for optimizer in self.optimizers:
-            gain = config.muon_gain if isinstance(optimizer, torch.optim.Muon) else 1.0
-            for group in optimizer.param_groups:
-                group["lr"] = rate * gain
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        self._average()
-        measured = {name: float(value.detach()) for name, value in losses.items()}
-        return measured | {"gradient_norm": float(norm), "rate": rate}
+    def take_step(self, batch: Batch | None = None) -> dict[str, float]:
+        """One forward, backward and update, of the batches whose turn it is or of this one.
 
-    @property
-    def folder(self) -> Path:
-        """Where checkpoints are written."""
-        return self.config.folder / "checkpoint"
+        NotFinite before any change when a number is not finite.
+        """
+        config, turn = self.config, self.turn()
+        parameters = [value for name in turn for value in self.network[name].parameters()]
+        drawn: list[tuple[int, Batch]] = []
+        losses = self._learn([(0, batch)] if batch is not None else self._draw(), drawn)
+        average_gradients(parameters)
+        norm = clip_gradients(parameters, config.clip_norm)
+        if not math.isfinite(sum(losses.values()) + float(norm)):
+            raise fault(config.folder, self.step, drawn, losses | {"gradient norm": float(norm)}, self.network)
+        scale = self._rate()
+        for name in turn:
+            self._update(name, scale * config.learning_rates.get(name, config.learning_rate))
+        self.network.zero_grad(set_to_none=True)
+        self.step += 1
+        self.state.follow(turn, keep=min(config.ema, (1 + self.step) / (10 + self.step)))
+        return losses | {"gradient_norm": float(norm), "rate": scale * config.learning_rate}
+
+    def turn(self) -> list[str]:
+        """The networks that this step is for. Raises ConfigError where the objective names others than its own."""
+        choose = getattr(self.objective, "turn", None)
+        chosen: Collection[str] = choose(self.step) if choose else self.network.keys()
+        if not chosen or not set(chosen) <= set(self.network):
+            raise ConfigError(
+                f"step {self.step} is the turn of {sorted(chosen)}", hint=f"the networks are {sorted(self.network)}"
+            )
+        return [name for name in self.network if name in chosen]
+
+    def begin_save(self) -> None:
+        """Save beside the training: what is written is the state of now."""
+        counters: dict[str, Any] = {"step": self.step, "seconds": self.seconds}
+        if self._data is not None:
+            counters["positions"] = gathered([dict(self._data.state())])
+        self._saver.begin(self.state.tensors(), counters)
 
     def save(self) -> Path:
         """Write weights, averages, optimisers and counters; the last checkpoint is replaced in one move."""
-        checkpoint.save(
-            self.folder,
-            tensors={"network": self.network.state_dict(), "average": self.average}
-            | {f"optimizer{i}": checkpoint.flatten(o.state_dict()["state"]) for i, o in enumerate(self.optimizers)},
-            counters={"step": self.step, "seconds": self.seconds},
-        )
+        self.begin_save()
+        self._saver.wait()
+        meet()
         return self.folder
 
     def restore(self) -> int:
-        """Continue from the checkpoint in the run's folder; returns its step."""
-        tensors, counters = checkpoint.load(self.folder)
-        self.network.load_state_dict(tensors["network"])
-        self.average = {name: value.to(self.config.device) for name, value in tensors["average"].items()}
-        for i, optimizer in enumerate(self.optimizers):
-            state = optimizer.state_dict()
-            optimizer.load_state_dict({**state, "state": checkpoint.unflatten(tensors[f"optimizer{i}"])})
+        """Continue from the checkpoint in the run's folder, of any number of processes; returns its step."""
+        counters = self.state.restore(self.folder)
         self.step, self.seconds = int(counters["step"]), float(counters["seconds"])
+        if self._data is not None and counters.get("positions"):
+            positions = counters["positions"]
+            self._data.restore(positions[rank_and_count()[0] % len(positions)])
         log.info("resumed %s at step %d", self.config.folder, self.step)
         return self.step
 
     def averaged(self, name: str) -> dict[str, Tensor]:
-        """The averaged weights of one network: what is shipped."""
+        """The averaged weights of one network: what is shipped. Of several processes, all have to ask."""
         prefix = f"{name}."
-        return {key.removeprefix(prefix): value for key, value in self.average.items() if key.startswith(prefix)}
+        return {key.removeprefix(prefix): whole(v) for key, v in self.average.items() if key.startswith(prefix)}
+
+    def averaged_network(self, name: str) -> nn.Module:
+        """One network with its averaged weights, apart from the training. Of several processes, all have to ask."""
+        made = copy.deepcopy(self._skeletons.get(name, self.network[name]))
+        weights = {key: value.clone() for key, value in self.averaged(name).items()}
+        made.load_state_dict(weights, assign=name in self._skeletons)
+        return made
+
+    def take_sample(self) -> None:
+        """Something to look at, by the first process; what goes wrong there does not end the training."""
+        rank, count = rank_and_count()
+        if count > 1 and set(self._skeletons) != set(self.network):
+            return  # what runs is shared and cannot be gathered here
+        shared = {name: self.averaged_network(name) for name in self._skeletons}
+        if rank or not self.sample:
+            return
+        place = self.config.folder / "samples" / f"step-{self.step:08}"
+        place.parent.mkdir(exist_ok=True)
+        with torch.random.fork_rng(), torch.no_grad(), nullcontext() if shared else self._averages_in_use():
+            try:
+                self.sample(shared or dict(self.network.items()), place)
+            except Exception:
+                log.exception("no sample at step %d", self.step)
+
+    @contextmanager
+    def _averages_in_use(self) -> Iterator[None]:
+        """The networks have their averaged weights for a while."""
+        weights = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(weights)
+
+    def _draw(self) -> Iterator[tuple[int, Batch]]:
+        """This process's batches of this step, each with its seed, from which its losses draw, too."""
+        config = self.config
+        for part in own_share(range(config.parts)):
+            which = (config.seed, self.step) if config.parts == 1 else (config.seed, self.step, part)
+            seed = hash(which)
+            torch.manual_seed(seed)
+            yield seed, next(self.batches)
+
+    def _learn(self, batches: Iterable[tuple[int, Batch]], drawn: list[tuple[int, Batch]]) -> dict[str, float]:
+        """Add up the gradients of batches; returns the mean losses over all processes. What was ``drawn`` is kept."""
+        config = self.config
+        totals: dict[str, Tensor] = {}
+        count = len(own_share(range(config.parts)))
+        for seed, batch in batches:
+            drawn.append((seed, batch))
+            with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
+                losses = self.objective.losses(on_device(batch, config.device), self.step)
+            total = torch.stack([value.float() for value in losses.values()]).sum()
+            (total / count if count > 1 else total).backward()
+            for name, value in losses.items():
+                own = value.detach().float()
+                totals[name] = totals[name] + own if name in totals else own
+        means = summed(torch.stack(list(totals.values())) / (len(drawn) * rank_and_count()[1]))
+        return dict(zip(totals, means.tolist(), strict=True))
+
+    def _update(self, name: str, rate: float) -> None:
+        for optimizer in self.optimizers[name]:
+            gain = self.config.muon_gain if isinstance(optimizer, Muon) else 1.0
+            for group in optimizer.param_groups:
+                group["lr"] = rate * gain
+            optimizer.step()
 
     def _rate(self) -> float:
         warm = min(1.0, (self.step + 1) / max(1, self.config.warmup))
-        left = (1 - self.fraction) / self.config.decay if self.config.decay else 1.0
-        return warm * max(0.01, min(1.0, left))
-
-    def _average(self) -> None:
-        keep = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value.float(), 1 - keep)
-                else:
-                    self.average[name].copy_(value)
-
-    def _log(self, measured: Sequence[Mapping[str, float]]) -> None:
-        means = {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}
-        row = {"step": self.step, "seconds": round(self.seconds, 1)} | {k: round(v, 5) for k, v in means.items()}
-        with (self.config.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        return warm * share_of_rate(self.config.course, self.fraction, self.config.decay)
 
 
 def on_device(value: Any, device: str) -> Any:
@@ -199,17 +358,17 @@ def on_device(value: Any, device: str) -> Any:
     return value
 
 
-def _optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon on the chosen matrices, AdamW on everything else."""
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        chosen = config.muon and re.search(config.muon, name) and parameter.ndim == 2
-        (matrices if chosen else others).append(parameter)
-    rate, decay = config.learning_rate, config.weight_decay
-    adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=decay)
-    if not matrices:
-        return [adam]
-    return [adam, torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")]
+def _check(config: TrainConfig, objective: Objective) -> None:
+    unknown = sorted(set(config.learning_rates) - set(objective.networks))
+    if unknown:
+        raise ConfigError(f"learning rates for {unknown}", hint=f"the networks are {sorted(objective.networks)}")
+    count = rank_and_count()[1]
+    if config.parts < 1 or config.parts % count:
+        raise ConfigError(
+            f"{config.parts} parts of a step cannot be shared by {count} processes",
+            hint=f"set parts to a multiple of {count}, and the batch, which is that of a part, so much smaller",
+        )
+
+
+def _passed(since: float, minutes: float) -> bool:
+    return time.monotonic() - since > 60 * minutes

@@ -1,0 +1,106 @@
+"""An ablation as data: what is varied, what is measured, and what the paper says will come of it.
+
+Each is a file of ``examples/ablations``. Its table ``teaching`` is for ``enliven.train.ablations``.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from enliven import config
+from enliven.diffusion.guidance import Guidance
+from enliven.errors import ConfigError
+from enliven.systems.carry import Carry, KeepLatents, Reencode
+from enliven.systems.spec import ModelSpec, adjusted
+
+Shows = Literal["people", "sights"]
+Hears = Literal["speech", "silence", "nothing"]
+CARRIES: dict[str, type[KeepLatents] | type[Reencode]] = {"keep": KeepLatents, "encode again": Reencode}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way of making the videos; what is None, the model decides.
+
+    It ``hears`` the speech, an encoded quiet recording, or null audio, which is all zeros. ``taught`` names a lesson of
+    ``enliven.train.ablations``, whose weights are used. ``soft`` is that of ``ReferenceSkip``; ``guidance`` is the
+    scale of text and audio alike.
+    """
+
+    name: str
+    model: str | None = None
+    taught: str | None = None
+    hears: Hears = "speech"
+    reference_index: float | None = None
+    skip_radius: int | None = None
+    soft: float | None = None
+    carry: Literal["keep", "encode again"] | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    decoder: str | None = None
+    negative_prompt: str | None = None
+
+    def apply(self, spec: ModelSpec) -> ModelSpec:
+        """A model as this variant has it. Raises RequestError for what the model does not have."""
+        placed = {"position": self.reference_index, "radius": self.skip_radius, "soft": self.soft}
+        carry: Carry = spec.carry if self.carry is None else CARRIES[self.carry]()
+        return replace(
+            spec,
+            arrange=adjusted(spec.arrange, placed),
+            carry=carry,
+            guidance=spec.guidance if self.guidance is None else Guidance(self.guidance, self.guidance),
+            steps=self.steps or spec.steps,
+            decoder=self.decoder or spec.decoder,
+            negative_prompt=spec.negative_prompt if self.negative_prompt is None else self.negative_prompt,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The paper says that the variant ``more`` has more of a measure than the variant ``less``."""
+
+    says: str
+    measure: str
+    more: str
+    less: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """``people`` talk for ``seconds`` in each of the ``variants``; ``looks`` at the videos with a set of measures.
+
+    Where it ``shows`` sights, these are so many places without people, and nothing is heard.
+    ``paper`` is where the ``claim`` is made. ``remarks`` say what the numbers do not. With ``costs``, time is measured.
+    Raises ConfigError for claims of variants that there are not, and for variants of one name.
+    """
+
+    title: str
+    paper: str
+    claim: str
+    looks: str
+    variants: tuple[Variant, ...]
+    claims: tuple[Claim, ...] = ()
+    remarks: str = ""
+    model: str = "longcat-toon"
+    people: int = 3
+    shows: Shows = "people"
+    seconds: float = 8.0
+    costs: bool = False
+
+    def __post_init__(self) -> None:
+        names = Counter(variant.name for variant in self.variants)
+        twice = [name for name, count in names.items() if count > 1]
+        unknown = {name for claim in self.claims for name in (claim.more, claim.less)} - set(names)
+        if twice or unknown:
+            raise ConfigError(
+                f"two variants are called {twice}" if twice else f"claims of {sorted(unknown)}, which are no variants",
+                hint=f"the variants are {', '.join(names)}",
+            )
+
+
+def read_ablation(path: Path) -> Ablation:
+    """The ablation in a TOML file. Raises ConfigError."""
+    values = config.read(path)
+    values.pop("teaching", None)
+    return config.parse(Ablation, values)

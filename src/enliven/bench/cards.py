@@ -1,0 +1,204 @@
+"""Model cards of the weights that ship: their files, how they were taught, what was measured, what they cannot do.
+
+    python -m enliven.bench.cards
+
+writes ``README.md`` beside the weights of every model. Sizes are read from the files, numbers from ``benchmarks``,
+recipes from ``examples``; nothing is typed in. Run it again when any of them changes.
+"""
+
+import argparse
+import json
+import logging
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from enliven.media.storage import replacing
+from enliven.models.layered import read_label
+from enliven.models.stored import read_headers
+from enliven.systems import MODELS
+from enliven.systems.spec import PACKAGED, ModelSpec
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).parents[3]
+CARD = "README.md"
+LICENCE = "Apache-2.0"
+DATA = (
+    "Drawn people only: every picture, movement and caption comes from `enliven.toonworld`, and every voice is "
+    "synthetic; no photograph, recording of a person or published data set is in it."
+)
+LIMITS = (
+    "It knows the drawn world; a photograph is outside it.",
+    "It was taught with synthetic voices; recorded ones are followed less well, where they were measured.",
+    "It shows a mechanism in small. It is not the published model of the paper, nor a measure of its quality.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A benchmark as ``enliven.bench.report`` wrote it."""
+
+    path: Path
+    data: Mapping[str, Any]
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """What was measured, when, how, and on what."""
+        return self.data["about"]
+
+    def checks(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """Part, name and numbers of every check."""
+        for part, values in self.data["parts"].items():
+            for name, check in values["checks"].items():
+                yield part, name, check
+
+
+def shipped(weights: Path = PACKAGED) -> list[ModelSpec]:
+    """The models whose weights are in the package."""
+    return [spec for spec in MODELS.values() if (weights / spec.name).is_dir()]
+
+
+def find_reports(name: str, benchmarks: Path) -> list[Report]:
+    """The newest report on a model in ``benchmarks``, and in each folder there."""
+    found = []
+    for folder in [benchmarks, *sorted(path for path in benchmarks.iterdir() if path.is_dir())]:
+        dated = sorted(folder.glob(f"????-??-??-{name}.json"))
+        if dated:
+            found.append(Report(dated[-1], json.loads(dated[-1].read_text(encoding="utf-8"))))
+    return found
+
+
+def find_recipe(name: str, examples: Path) -> tuple[Path, Mapping[str, Any]] | None:
+    """The recipe that makes a model: the one whose weights go into a folder of that name."""
+    for path in sorted(examples.glob("*.toml")):
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        if values.get("model") == name and Path(values.get("weights", "")).name == name:
+            return path, values
+    return None
+
+
+def card(spec: ModelSpec, folder: Path, root: Path = ROOT) -> str:
+    """The card of a model whose weights are in ``folder``; ``root`` is that of the repository."""
+    reports = find_reports(spec.name, root / "benchmarks")
+    lines = [f"# {spec.name}", "", f"{spec.summary[0].upper()}{spec.summary[1:]}."]
+    lines += [*_networks(spec, folder), *_teaching(spec, folder, root)]
+    for report in reports:
+        lines += _measured(report, folder, root)
+    if not reports:
+        lines += ["", "## Measured", "", "Nothing yet: there is no report on these weights in `benchmarks/`."]
+    return "\n".join([*lines, *_limits(spec, reports), "", "## Licence", "", f"{LICENCE}, as the code."]) + "\n"
+
+
+def write_cards(weights: Path = PACKAGED, root: Path = ROOT) -> list[Path]:
+    """Write the cards of all models that ship; returns their files. Raises StorageError."""
+    written = []
+    for spec in shipped(weights):
+        place = weights / spec.name / CARD
+        text = card(spec, weights / spec.name, root)
+        with replacing(place) as part:
+            part.write_text(text, encoding="utf-8")
+        written.append(place)
+    return written
+
+
+def _networks(spec: ModelSpec, folder: Path) -> list[str]:
+    label = read_label(folder)
+    lines = ["", "## Networks", "", "| network | weights | file | MiB |", "|---|---|---|---|"]
+    for path in sorted(folder.rglob("*.safetensors")):
+        inside = path.relative_to(folder)
+        weights = sum(prod(entry.shape) for entry in read_headers([path]).values())
+        name = inside.parent.as_posix() if inside.parent.name else inside.stem
+        lines.append(f"| {name} | {weights / 1e6:.2f} M | `{inside.as_posix()}` | {path.stat().st_size / 2**20:.1f} |")
+    others = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if _tells(path)]
+    lines += ["", f"Beside them: {', '.join(f'`{name}`' for name in others)}."]
+    if label is not None:
+        lines += ["", f"What is not here is that of `{Path(label.over).name}`, over which this folder lies."]
+    height, width = spec.size
+    lines += ["", f"Videos are {width} x {height} at {spec.geometry.fps} frames a second, made in {spec.steps} steps."]
+    return lines
+
+
+def _tells(path: Path) -> bool:
+    return path.is_file() and path.suffix != ".safetensors" and path.name != CARD
+
+
+def _teaching(spec: ModelSpec, folder: Path, root: Path) -> list[str]:
+    lines = ["", "## Data and recipe", "", DATA]
+    found = find_recipe(spec.name, root / "examples")
+    if found is not None:
+        path, values = found
+        command = "distill" if spec.teacher else "train"
+        minutes = {name: each["minutes"] for name, each in values.items() if _timed(each)}
+        minutes |= {"all": values["minutes"]} if "minutes" in values else {}
+        lines += ["", f"`enliven {command} {path.relative_to(root).as_posix()}`, as the recipe stands now:", ""]
+        lines += [f"- {name}: {each:g} minutes" for name, each in minutes.items()]
+        plain = {name: each for name, each in values.items() if isinstance(each, int | float) and name != "minutes"}
+        lines += [f"- {name}: {each:g}" for name, each in plain.items()]
+        lines += [
+            "",
+            "What ships was made by these stages in several runs; [the log](../../../../docs/log.md) tells them.",
+        ]
+    if spec.teacher:
+        lines += ["", f"Its teacher is `{spec.teacher}`."]
+    return [*lines, "", f"These weights came with commit {_changed(folder, root) or 'unknown'}."]
+
+
+def _timed(values: object) -> bool:
+    return isinstance(values, Mapping) and "minutes" in values
+
+
+def _measured(report: Report, folder: Path, root: Path) -> list[str]:
+    about, path = report.about, report.path.relative_to(root).as_posix()
+    lines = ["", f"## Measured on {about['date']}", "", f"[`{path}`](../../../../{path})", ""]
+    lines += [f"- {name}: {about[name]}" for name in ("command", "commit", "hardware") if name in about]
+    if _changed(folder, root, since=about["commit"]):
+        lines += ["- **The weights changed after this was measured.**"]
+    lines += ["", "| measure | value | target | |", "|---|---|---|---|"]
+    title = ""
+    for part, name, check in report.checks():
+        if part != title:
+            lines.append(f"| **{part}** | | | |")
+            title = part
+        value = f"{check['value']} {check['unit']}".strip()
+        lines.append(f"| {name} | {value} | {check['target']} | {_mark(check)} |")
+    return lines
+
+
+def _limits(spec: ModelSpec, reports: Sequence[Report]) -> list[str]:
+    missed = [name for report in reports for _, name, check in report.checks() if not check["passed"]]
+    lines = ["", "## Limits", "", *(f"- {each}" for each in LIMITS)]
+    if spec.voices == 1:
+        lines.append("- It hears one voice.")
+    return lines + ([f"- Targets that were missed: {'; '.join(missed)}."] if missed else [])
+
+
+def _mark(check: Mapping[str, Any]) -> str:
+    return "" if not check["target"] else "pass" if check["passed"] else "**fail**"
+
+
+def _changed(folder: Path, root: Path, since: str = "") -> str:
+    """The last commit that changed weights, after that of ``since``; empty where there is none, or no history."""
+    span = [f"{since.removesuffix('-dirty')}..HEAD"] if since else []
+    command = ["git", "-C", str(root), "log", "-1", "--format=%h", *span, "--", str(folder), ":(exclude)*.md"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for path in write_cards():
+        log.info("%s", path)
+
+
+if __name__ == "__main__":
+    main()

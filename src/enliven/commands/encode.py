@@ -1,0 +1,223 @@
+"""``enliven encode``: video files, or the drawn world, become shards of encoded clips to train on."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from enliven.commands.flags import pixels
+from enliven.errors import Cancelled, ConfigError, MediaError
+
+if TYPE_CHECKING:
+    from enliven.data.encoded import EncodedClip
+    from enliven.data.films import Film, FilmEncoder
+    from enliven.data.gathering import Gathered, Material
+    from enliven.data.manifest import Manifest
+    from enliven.data.order import Process
+    from enliven.systems.spec import ModelSpec
+
+ENCODERS = ("autoencoder", "audio")
+MADE_BY = "encoders.json"
+SHOWN = 5  # bad files; all of them are in the log
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Drawn:
+    """Clips of the drawn world."""
+
+    toon: int = 0
+    """How many clips to draw, beside those of videos."""
+    seed: int = 0
+    """Seed of the first drawn clip; the others follow."""
+    sights: float = 0.0
+    """Share of drawn clips without people, from 0 to 1."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Encoding:
+    """How clips are cut and encoded."""
+
+    model: str | None = None
+    """Name of the model whose encoders are used. Default: what the weights are for, or longcat-toon."""
+    weights: Path | None = None
+    """Folder of weights, as published or saved here. Default: looked for where ENLIVEN_WEIGHTS says."""
+    frames: tuple[int, ...] = ()
+    """Length of a clip in video frames, 4k + 1; repeat it, and the end of a video is cut to shorter ones. Default:
+    half as long again as a clip of the model."""
+    size: str | None = None
+    """WIDTHxHEIGHT in pixels. Default: of the sizes of the model the one nearest in aspect to each video."""
+    vocals: str | None = None
+    """Listen to the voice alone, as of `enliven generate`."""
+
+
+NOTHING_DRAWN, AS_THE_MODEL = Drawn(), Encoding()
+
+
+def encode(
+    *sources: Path,
+    output: Annotated[Path, Parameter(alias="-o")],
+    drawn: Drawn = NOTHING_DRAWN,
+    encoding: Encoding = AS_THE_MODEL,
+    part: str = "0/1",
+) -> None:
+    """Encode video files, or clips of the drawn world, into shards to train on.
+
+    A folder is searched for videos; the caption of a.mp4 is in a.txt. A .csv or .jsonl list has path and caption. Bad
+    files are told and left out. The same command again goes on where it was.
+
+    Args:
+        sources: Videos, folders of them, or lists.
+        output: Folder for the shards: tar files of clips, and beside each a Parquet file that says what is in it.
+        part: Which part of the work this process does, from 0, and of how many: 3/8.
+
+    """
+    from enliven.commands.console import make_folder, say
+    from enliven.commands.generate import find
+    from enliven.commands.progress import listener
+    from enliven.data.films import find_films
+    from enliven.data.gathering import gather
+    from enliven.data.manifest import read_manifest
+    from enliven.types import Progress
+
+    process, films = process_of(part), [film for source in sources for film in find_films(source)]
+    if not films and drawn.toon < 1:
+        raise ConfigError("there is nothing to encode", hint="name videos, or --toon 1000 to draw clips")
+    with listener() as tell, stoppable():
+        opening = find(encoding.model, **({"weights": encoding.weights} if encoding.weights else {}))
+        networks = []
+        for number, name in enumerate(ENCODERS, start=1):
+            networks.append(opening.execution.load(name, opening.parts[name]))
+            tell(Progress("loading encoders", number, len(ENCODERS)))
+        encoder = film_encoder(opening.spec, networks, opening.execution.device, encoding)
+        materials = [
+            *(film_material(film, encoder) for film in films),
+            *drawn_materials(drawn, encoder),
+        ]
+        require_same(make_folder(output) / MADE_BY, opening.spec.name, networks)
+        found = gather(output, materials, tell, process)
+    whole = read_manifest(output)
+    say(f"{output}: {found.clips} clips more, {len(whole)} in all", *summary(found, whole, len(materials)))
+    if not len(whole):
+        raise MediaError(f"not one clip could be made of {len(materials)} sources", hint="see above why")
+
+
+def summary(found: "Gathered", whole: "Manifest", count: int) -> list[str]:
+    """What became of ``count`` materials, and what there is now."""
+    return [
+        f"shapes  {len(set(whole.groups('latents', 'height', 'width').tolist()))} of latents",
+        *([f"before  {found.before} of {count} were done already"] if found.before else []),
+        *([f"bad     {len(found.faults)} were left out, wholly or from where they fail:"] if found.faults else []),
+        *(f"  {name}: {fault}" for name, fault in list(found.faults.items())[:SHOWN]),
+        *([f"  and {len(found.faults) - SHOWN} more"] if len(found.faults) > SHOWN else []),
+    ]
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Whoever stops the work is told how to go on. Raises Cancelled."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Cancelled("stopped", hint="the same command again goes on where it was") from None
+
+
+def film_encoder(spec: "ModelSpec", networks: Sequence[Any], device: str, encoding: Encoding) -> "FilmEncoder":
+    """What encodes clips for a model.
+
+    Raises ConfigError for lengths and sizes that it cannot take; WeightsError, MissingExtra where the voice cannot be
+    parted: all of a thousand films would be listened to instead.
+    """
+    from enliven.data.films import FilmEncoder
+    from enliven.media.vocals import find_separator
+
+    if encoding.vocals:
+        find_separator(encoding.vocals)
+    autoencoder, hearing = networks
+    stride = autoencoder.temporal_factor
+    lengths = encoding.frames or (stride * round(1.5 * (spec.geometry.frames // stride)) + 1,)
+    for length in lengths:
+        if length < 1 or length % stride != 1:
+            raise ConfigError(f"--frames {length} is not {stride}k + 1", hint=f"give {length - (length - 1) % stride}")
+    choose = spec.choose_size or (lambda *_: spec.size)
+    if encoding.size:
+        width, height = pixels(encoding.size)
+        if height % spec.side_step or width % spec.side_step:
+            raise ConfigError(f"--size {encoding.size} is no multiple of {spec.side_step}", hint="make both sides one")
+        choose = partial(_always, (height, width))
+    return FilmEncoder(autoencoder, hearing, spec.geometry.fps, tuple(lengths), choose, device, encoding.vocals)
+
+
+def require_same(path: Path, model: str, networks: Sequence[Any]) -> None:
+    """Keep in ``path`` which encoders the clips beside it are of. Raises ConfigError where they are of others."""
+    from enliven.media.storage import replacing
+    from enliven.models.networks import sampled
+
+    digest = sha256()
+    for network in networks:
+        for name, value in network.state_dict().items():
+            digest.update(name.encode() + sampled(value).double().cpu().numpy().tobytes())
+    now = {"model": model, "weights": digest.hexdigest()}
+    if not path.exists():
+        with replacing(path) as fresh:
+            fresh.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    elif (before := json.loads(path.read_text(encoding="utf-8")))["weights"] != now["weights"]:
+        raise ConfigError(
+            f"{path.parent} holds clips of other encoders, those of {before['model']} as they were then",
+            hint="name another folder: what others made does not fit together",
+        )
+
+
+def film_material(film: "Film", encoder: "FilmEncoder") -> "Material":
+    """A video as material."""
+    from enliven.data.gathering import Material
+
+    return Material(str(film.path.resolve()), partial(encoder.clips, film))
+
+
+def drawn_materials(drawn: Drawn, encoder: "FilmEncoder") -> "Iterator[Material]":
+    """Clips of the drawn world as material, one for each seed; nobody says what the toon report asks for.
+
+    Raises ConfigError for a share that is none.
+    """
+    from enliven.bench.cases import SHIPPED as HELD_OUT
+    from enliven.data.clips import FPS
+    from enliven.data.encoded import encode_clip
+    from enliven.data.gathering import Material
+    from enliven.data.world import World
+    from enliven.toonworld.voice import SHIPPED as SPEECH
+
+    if not 0 <= drawn.sights <= 1:
+        raise ConfigError(f"--sights {drawn.sights:g} is no share", hint="give 0 to 1")
+    if drawn.toon and encoder.fps != FPS:
+        raise ConfigError(f"the drawn world has {FPS} frames a second, the model {encoder.fps}", hint="choose another")
+    world = World(max(encoder.lengths), encoder.size(1, 1), sights=drawn.sights)
+    spoken = [path for path in sorted(SPEECH.glob("*.flac")) if path.stem not in HELD_OUT]
+
+    def make(seed: int, made: frozenset[int]) -> "Iterator[tuple[int, EncodedClip]]":
+        if not made:
+            yield 0, encode_clip(world.clip(seed, spoken), encoder.autoencoder, encoder.hearing, seed=seed)
+
+    for seed in range(drawn.seed, drawn.seed + drawn.toon):
+        yield Material(f"toon {seed}", partial(make, seed))
+
+
+def process_of(part: str) -> "Process":
+    """The process that "3/8" is the part of. Raises ConfigError."""
+    from enliven.data.order import Process
+
+    rank, slash, count = part.partition("/")
+    if not (slash and rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
+        raise ConfigError(f"--part {part!r} is no part of a whole", hint="for example: --part 0/4, up to 3/4")
+    return Process(int(rank), int(count))
+
+
+def _always(size: tuple[int, int], *_: int) -> tuple[int, int]:
+    return size

@@ -1,0 +1,166 @@
+"""Clips out of video files: found with their captions, cut to lengths and sizes a model learns from, encoded."""
+
+import csv
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import pad
+
+from enliven.data.encoded import EncodedClip
+from enliven.errors import ConfigError
+from enliven.media.audio import SPEECH_RATE
+from enliven.media.container import open_media
+from enliven.media.image import fit_frames, from_pixels
+from enliven.media.video import video_frames
+from enliven.media.vocals import heard_voice
+from enliven.models.audio import AudioEncoder
+from enliven.models.vae import VideoAutoencoder, check_frames
+
+SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts"}
+LISTS = "a folder of videos, a video, or a .csv or .jsonl list with path and caption"
+MARGIN = 1.0  # seconds of sound that are heard on both sides of a clip, and left out again
+
+ChooseSize = Callable[[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A video file, and what is seen in it."""
+
+    path: Path
+    caption: str = ""
+
+
+def find_films(source: Path) -> list[Film]:
+    """The videos of a folder and all in it, of a list, or the one that ``source`` is.
+
+    The caption of ``a.mp4`` is in ``a.txt``, or beside its ``path`` in the list; paths start at the folder of the list.
+    Raises ConfigError for anything else.
+    """
+    if source.is_dir():
+        paths = (path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+        return [Film(path, _beside(path)) for path in sorted(paths)]
+    if source.suffix.lower() in SUFFIXES:
+        return [Film(source, _beside(source))]
+    try:
+        if source.suffix.lower() == ".csv":
+            rows: list[Any] = list(csv.DictReader(io.StringIO(source.read_text(encoding="utf-8-sig"), newline="")))
+        elif source.suffix.lower() == ".jsonl":
+            rows = [json.loads(line) for line in source.read_text(encoding="utf-8").split("\n") if line.strip()]
+        else:
+            raise ConfigError(f"{source} is no list of videos", hint=f"give {LISTS}")
+        return [Film(source.parent / row["path"], row.get("caption") or "") for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise ConfigError(f"{source} cannot be read as a list of videos: {error!r}", hint=f"give {LISTS}") from error
+
+
+def cut_film(
+    path: Path, fps: float, lengths: Sequence[int], size: ChooseSize, made: frozenset[int] = frozenset()
+) -> Iterator[tuple[int, UInt8[Tensor, "f 3 h w"]]]:
+    """Clips one after the other, each with the frame it starts from, but those ``made`` already.
+
+    All have the longest of ``lengths``, in video frames; what is left at the end is cut into the longest that fit.
+    ``size`` says the height and width of a clip from those of the video. Raises MediaError.
+    """
+    start, held, longest = 0, [], max(lengths)
+    target: tuple[int, int] | None = None
+    for frame in video_frames(path, fps):
+        target = target or size(frame.shape[1], frame.shape[2])
+        held.append(frame if start in made else fit_frames(frame[None], *target)[0])
+        if len(held) == longest:
+            if start not in made:
+                yield start, torch.stack(held)
+            start, held = start + longest, []
+    while fitting := [length for length in lengths if length <= len(held)]:
+        length = max(fitting)
+        if start not in made and target is not None:
+            yield start, torch.stack([fit_frames(frame[None], *target)[0] for frame in held[:length]])
+        start, held = start + length, held[length:]
+
+
+@dataclass(frozen=True, slots=True)
+class FilmEncoder:
+    """Makes encoded clips of films. ``lengths`` are of clips in video frames, each ``4k + 1``; see ``cut_film``.
+
+    With ``vocals`` the voice alone is listened to (``find_separator``). A film without sound is general video, of which
+    nothing is heard: null audio (Soul, 3.2). The truth about the mouth is not known, and zero.
+    """
+
+    autoencoder: VideoAutoencoder
+    hearing: AudioEncoder
+    fps: int
+    lengths: tuple[int, ...]
+    size: ChooseSize
+    device: str = "cpu"
+    vocals: str | None = None
+
+    def __post_init__(self) -> None:
+        for length in self.lengths:
+            check_frames(length, self.autoencoder.temporal_factor)
+        if not self.lengths or self.hearing.rate % self.fps:
+            raise ConfigError(
+                f"{self.hearing.rate:g} audio features a second cannot be shared among {self.fps} video frames",
+                hint="use an audio encoder whose rate is a multiple of the frame rate",
+            )
+
+    def clips(self, film: Film, made: frozenset[int] = frozenset()) -> Iterator[tuple[int, EncodedClip]]:
+        """The clips of a film, each with the frame it starts from, but those ``made`` already. Raises MediaError."""
+        voice = heard_voice(film.path, self.vocals) if has_sound(film.path) else None
+        for start, frames in cut_film(film.path, self.fps, self.lengths, self.size, made):
+            yield start, self._encode(film, start, frames, voice)
+
+    @torch.no_grad()
+    def _encode(
+        self, film: Film, start: int, frames: UInt8[Tensor, "f 3 h w"], voice: Float[Tensor, "n"] | None
+    ) -> EncodedClip:
+        video = from_pixels(frames).transpose(0, 1)[None].to(self.device)
+        chosen = torch.arange(0, len(frames), self.autoencoder.temporal_factor)
+        pictures = [self.autoencoder.encode(video[:, :, int(index)][:, :, None])[0, :, 0] for index in chosen]
+        return EncodedClip(
+            latents=self.autoencoder.encode(video)[0].float().cpu(),
+            references=torch.stack(pictures).float().cpu(),
+            reference_frames=chosen,
+            audio=self._hear(film, start, len(frames), voice)[None],
+            mouth=torch.zeros(1, len(frames), 5),
+            caption=film.caption,
+            silent=voice is not None and not self._span(voice, start, len(frames)).any(),
+        )
+
+    def _hear(
+        self, film: Film, start: int, frames: int, voice: Float[Tensor, "n"] | None
+    ) -> Float[Tensor, "a layers c"]:
+        """The features of a clip; behind the end of the sound there is silence. Null audio where there is none."""
+        count = frames * int(self.hearing.rate // self.fps)
+        if voice is None:
+            return torch.zeros(count, self.hearing.layers, self.hearing.channels)
+        before = min(start, round(MARGIN * self.fps))
+        heard = self._span(voice, start - before, before + frames + round(MARGIN * self.fps))
+        seed = zlib.crc32(f"{film.path.name} {start}".encode())
+        features = self.hearing.encode(heard, seed=seed).features
+        return features[before * int(self.hearing.rate // self.fps) :][:count].float().cpu()
+
+    def _span(self, voice: Float[Tensor, "n"], start: int, frames: int) -> Float[Tensor, "m"]:
+        """The sound of video frames, with zeros behind its end."""
+        begin, end = (round(frame / self.fps * SPEECH_RATE) for frame in (start, start + frames))
+        found = voice[begin:end]
+        return pad(found, (0, end - begin - len(found)))
+
+
+def has_sound(path: Path) -> bool:
+    """Whether there is any sound in a file, be it silence. Raises MediaError."""
+    with open_media(path) as container:
+        return bool(container.streams.audio)
+
+
+def _beside(path: Path) -> str:
+    """What stands in the text file beside a video."""
+    words = path.with_suffix(".txt")
+    return " ".join(words.read_text(encoding="utf-8", errors="replace").split()) if words.is_file() else ""

@@ -1,0 +1,98 @@
+"""Filling a folder with shards of clips from many materials: what was done is kept, what is bad is told."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from enliven.data.encoded import EncodedClip
+from enliven.data.manifest import read_manifest
+from enliven.data.order import ALONE, Process
+from enliven.data.shards import SHARD_BYTES, ShardWriter
+from enliven.errors import StorageError
+from enliven.media.storage import storage_error
+from enliven.types import OnProgress, Progress, ignore_progress
+
+logger = logging.getLogger(__name__)
+
+JOURNAL = "gathered_{rank:03}.jsonl"
+STAGE = "encoding"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Something that clips are made of, known by its name.
+
+    ``make`` gives clips, each with the video frame it starts from, and passes over those it is told of.
+    """
+
+    name: str
+    make: Callable[[frozenset[int]], Iterator[tuple[int, EncodedClip]]]
+
+
+@dataclass(slots=True)
+class Gathered:
+    """How many ``clips`` were made, how many materials were done before, and what is wrong with the bad ones."""
+
+    clips: int = 0
+    before: int = 0
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+def gather(
+    folder: Path,
+    materials: Sequence[Material],
+    on_progress: OnProgress = ignore_progress,
+    process: Process = ALONE,
+    shard_bytes: int = SHARD_BYTES,
+) -> Gathered:
+    """Make the clips of all ``materials`` that are not in ``folder`` yet; of several processes each takes its share.
+
+    A bad material is counted and never stops the others; it is tried again the next time. Stopped at any moment, what
+    is in finished shards stays. Raises StorageError when the disk refuses.
+    """
+    made, finished = read_manifest(folder).starts(), _finished(folder)
+    own, found = materials[process.rank :: process.count], Gathered()
+    with ShardWriter(folder, process.rank, shard_bytes) as writer:
+        for number, material in enumerate(own):
+            on_progress(Progress(STAGE, number, len(own)))
+            starts = made.get(material.name, frozenset())
+            if finished.get(material.name) == len(starts):
+                found.before += 1
+                continue
+            count = len(starts)
+            try:
+                for start, clip in material.make(starts):
+                    writer.add(clip, material.name, start)
+                    count += 1
+                    found.clips += 1
+            except StorageError:
+                raise
+            except Exception as error:  # whatever a file can do to a library
+                found.faults[material.name] = str(error).split("\n")[0] or type(error).__name__
+                logger.warning("%s: %s", material.name, found.faults[material.name])
+                continue
+            _note(folder / JOURNAL.format(rank=process.rank), material.name, count)
+        on_progress(Progress(STAGE, len(own), len(own)))
+    return found
+
+
+def _finished(folder: Path) -> dict[str, int]:
+    """How many clips each material that was finished gave; it counts if they are all in shards."""
+    found: dict[str, int] = {}
+    for path in folder.glob("gathered_*.jsonl"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):  # a line that a crash cut off
+                values = json.loads(line)
+                found[values["name"]] = values["clips"]
+    return found
+
+
+def _note(path: Path, name: str, clips: int) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"name": name, "clips": clips}) + "\n")
+    except OSError as error:
+        raise storage_error(path, error) from error

@@ -1,0 +1,62 @@
+"""How this process was started: alone, or by ``torchrun`` as one of several that make one video together.
+
+    torchrun --nproc-per-node 4 -m enliven generate ... --parallel context=2,guidance=2
+
+All of them do the same. The first alone writes and speaks; of several that fail, the one that fails first.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+PRECEDENCE = timedelta(seconds=1)  # of the first process where all fail alike
+PATIENCE = timedelta(seconds=10)  # for the one that speaks: the launcher ends all when the first of them has ended
+FAILED, TOLD = "failed", "told"
+
+
+def process_count() -> int:
+    """How many processes were started together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def process_rank() -> int:
+    """Which of them this is."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def leads() -> bool:
+    """Whether this process writes the files and says how far it has come."""
+    return process_rank() == 0
+
+
+@cache
+def meeting_place() -> Any:
+    """The ``Store`` through which the processes find each other."""
+    from torch.distributed.rendezvous import rendezvous  # noqa: PLC0415 - whoever is alone need not wait for it
+
+    return next(rendezvous("env://"))[0]
+
+
+@contextmanager
+def failing() -> Iterator[bool]:
+    """Whether this process is to say why all of them end: the first that fails. The others wait until that is said."""
+    if process_count() == 1:
+        yield True
+        return
+    try:
+        store = meeting_place()
+        if not leads():
+            with suppress(RuntimeError):
+                store.wait([TOLD], PRECEDENCE)
+        first = store.add(FAILED, 1) == 1
+    except (RuntimeError, ValueError):  # they never met
+        yield leads()
+        return
+    if not first:
+        with suppress(RuntimeError):  # the first was ended before it could say anything
+            store.wait([TOLD], PATIENCE)
+    yield first
+    store.set(TOLD, "")

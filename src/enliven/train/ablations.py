@@ -1,0 +1,235 @@
+"""Short trainings for ablations: a model goes on learning, and one thing is taken away from what it learns.
+
+    python -m enliven.train.ablations unconditional continuation
+    python -m enliven.train.ablations hybrid --data runs/soul/encoded --weights runs/soul/weights/soul-toon
+
+reads the table ``teaching`` of ``examples/ablations/NAME.toml``. All its lessons begin with the same weights and take
+equally many steps of the same size and seed. Without ``--data`` it draws and encodes clips first (needs espeak-ng).
+What was stopped goes on, what is done is not taught again; ``python -m enliven.bench.ablations`` measures what came of
+it.
+"""
+
+import argparse
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from enliven import config
+from enliven.data.encoded import EncodedClip, load_encoded
+from enliven.data.failures import CAPTIONS
+from enliven.errors import ConfigError
+from enliven.models.networks import load_network
+from enliven.systems import find_model
+from enliven.systems.spec import ModelSpec
+from enliven.train.backbones import BACKBONE, LoraChoice, cuts, listening, train_backbone, train_lora
+from enliven.train.batches import ClipBatches
+from enliven.train.cuts import Cut, Cutting, StitchedCuts
+from enliven.train.toon import ToonRecipe, train_toon
+from enliven.train.trainer import TrainConfig
+from enliven.types import LatentClip, OnProgress, ignore_progress
+
+log = logging.getLogger(__name__)
+
+LORA = "lora.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is taught, and how it differs: by default in nothing.
+
+    ``silent`` people are told an encoded quiet recording, or zeros as in the usual training for two tasks (LongCat
+    3.2). A chunk that continues another is cut out of a longer encoding (``stitched``), or is encoded on its ``own``
+    (Eq. 11). ``general`` video without people and ``failures`` may be left out (Soul 3.2). With a ``lora`` only that is
+    taught.
+    """
+
+    name: str
+    silent: Literal["encoded", "zeros"] = "encoded"
+    chunks: Literal["stitched", "own"] = "stitched"
+    general: bool = True
+    failures: bool = True
+    lora: LoraChoice = field(default_factory=LoraChoice)
+
+    def told(self, clip: EncodedClip) -> EncodedClip | None:
+        """A clip as it is taught; None where it is not."""
+        if (not self.general and not clip.audio.any()) or (not self.failures and clip.caption in CAPTIONS):
+            return None
+        return replace(clip, audio=torch.zeros_like(clip.audio)) if clip.silent and self.silent == "zeros" else clip
+
+    def cutting(self, spec: ModelSpec) -> Cutting:
+        """How clips are cut. Raises ConfigError for chunks of their own where a model has a pivot."""
+        usual = cuts(spec)
+        if self.chunks == "stitched":
+            return usual
+        if not isinstance(usual, StitchedCuts):
+            raise ConfigError(f"{spec.name} has no chunks to encode on their own", hint="name a LongCat model")
+        return OwnChunks(usual)
+
+
+@dataclass(frozen=True, slots=True)
+class Teaching:
+    """The ``lessons`` of an ablation, each of ``steps`` steps with ``batch`` of ``clips`` clips."""
+
+    lessons: tuple[Lesson, ...]
+    model: str = "longcat-toon"
+    steps: int = 300
+    batch: int = 4
+    clips: int = 400
+    learning_rate: float = 3e-4
+    muon_gain: float = 6.0
+    sights: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnChunks:
+    """Training without Cross-Chunk Latent Stitching: a chunk begins with the latent of a single frame.
+
+    The toon encoder sees four frames at a time and nothing of others, so no other latent of the chunk differs.
+    """
+
+    stitched: StitchedCuts
+
+    def __call__(self, clips: Sequence[EncodedClip]) -> Cut:
+        """Draws its chances as ``StitchedCuts`` does."""
+        cut = self.stitched(clips)
+        if not cut.clip.layout.references:
+            return cut
+        nearest = [int((clip.reference_frames - cut.heard.start).abs().argmin()) for clip in clips]
+        single = torch.stack([clip.references[place] for clip, place in zip(clips, nearest, strict=True)])
+        truth, given = cut.clip.latents.clone(), cut.given.clone()
+        truth[:, :, 1], given[:, :, 1] = single, single
+        return replace(cut, clip=LatentClip(truth, cut.clip.layout), given=given)
+
+
+class TaughtBatches(ClipBatches):
+    """Batches of the first ``count`` clips of several folders, as a lesson has them."""
+
+    def __init__(self, folders: Sequence[Path], lesson: Lesson, count: int, **given: Any) -> None:
+        self.folders, self.lesson, self.count = folders, lesson, count
+        super().__init__(folders[0], **given)
+
+    def look(self) -> None:
+        """Take them in, once. Raises ConfigError where there are none."""
+        if self.clips:
+            return
+        share = -(-self.count // len(self.folders))
+        paths = [path for folder in self.folders for path in sorted(folder.glob("*.safetensors"))[:share]]
+        told = {str(path): self.lesson.told(load_encoded(path)) for path in paths}
+        self.clips = {name: clip for name, clip in told.items() if clip is not None}
+        if not self.clips:
+            raise ConfigError(f"no clips for {self.lesson.name!r} in {', '.join(map(str, self.folders))}")
+        for caption in {clip.caption for clip in self.clips.values()} | {""}:
+            self.texts[caption] = self.embed([caption])
+
+
+def teach(
+    teaching: Teaching,
+    data: Sequence[Path],
+    weights: Path,
+    folder: Path,
+    on_progress: OnProgress = ignore_progress,
+) -> None:
+    """Teach all lessons; each becomes a folder of weights in ``folder``. Raises as ``Trainer.fit``."""
+    for lesson in teaching.lessons:
+        taught = folder / lesson.name
+        result = taught / (LORA if lesson.lora.rank else BACKBONE)
+        if not result.exists():
+            log.info("lesson %s", lesson.name)
+            _teach(teaching, lesson, data, weights, taught, on_progress)
+
+
+def _teach(
+    teaching: Teaching, lesson: Lesson, data: Sequence[Path], weights: Path, taught: Path, on_progress: OnProgress
+) -> None:
+    """Everything but the backbone is copied first; a LoRA lies beside the backbone it was taught with."""
+    spec, leave = find_model(teaching.model), [] if lesson.lora.rank else [BACKBONE]
+    shutil.copytree(weights, taught, ignore=lambda *_: leave, dirs_exist_ok=True)
+    batches = TaughtBatches(
+        data,
+        lesson,
+        teaching.clips,
+        embed=load_network(weights / "text"),
+        cut=lesson.cutting(spec),
+        batch=teaching.batch,
+        listening=listening(spec, load_network(weights / "audio")),
+    )
+    settings = TrainConfig(
+        folder=taught.parent / f"{lesson.name} training",
+        steps=teaching.steps,
+        learning_rate=teaching.learning_rate,
+        muon="" if lesson.lora.rank else r"blocks\..*weight",
+        muon_gain=teaching.muon_gain,
+        warmup=20,
+        ema=0.98,
+        sample_minutes=1e9,
+    )
+    network = load_network(weights / BACKBONE).requires_grad_(requires_grad=True)
+    if lesson.lora.rank:
+        train_lora(
+            settings, network, lesson.lora, iter(batches), spec, taught, file=taught / LORA, on_progress=on_progress
+        )
+    else:
+        train_backbone(settings, network, iter(batches), spec, taught, on_progress)
+
+
+def drawn_data(teaching: Teaching, weights: Path, folder: Path, on_progress: OnProgress) -> list[Path]:
+    """Clips drawn and encoded for this, where nobody gives others."""
+    recipe = ToonRecipe(
+        folder,
+        weights,
+        teaching.model,
+        utterances=min(300, teaching.clips),
+        clips=teaching.clips,
+        sights=teaching.sights,
+        threads=torch.get_num_threads(),
+    )
+    train_toon(recipe, ("speech", "encoding"), on_progress)
+    return [folder / "encoded"]
+
+
+def read_teaching(path: Path) -> Teaching | None:
+    """What an ablation teaches; None where it teaches nothing. Raises ConfigError."""
+    values = config.read(path).get("teaching")
+    return None if values is None else config.parse(Teaching, values)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="ablations; all that teach, when none is named")
+    parser.add_argument("--files", type=Path, default=Path("examples/ablations"), help="the folder of their TOML files")
+    parser.add_argument("--data", type=Path, nargs="*", default=(), help="folders of encoded clips")
+    parser.add_argument("--weights", type=Path, help="the weights to begin with, whose encoders encoded the clips")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablations"))
+    asked = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("enliven.systems").setLevel(logging.WARNING)  # it tells of every layout that it makes
+    for path in [asked.files / f"{name}.toml" for name in asked.names] or sorted(asked.files.glob("*.toml")):
+        teaching = read_teaching(path)
+        if teaching is not None:
+            tell = said(path.stem)
+            weights = asked.weights or find_model(teaching.model).weights
+            data = asked.data or drawn_data(teaching, weights, asked.runs / "data" / teaching.model, tell)
+            teach(teaching, data, weights, asked.runs / path.stem / "taught", tell)
+
+
+def said(name: str) -> OnProgress:
+    """Logs how far it has come, in tenths."""
+    before: list[int] = []
+
+    def tell(progress: Any) -> None:
+        tenth = int(10 * progress.fraction) if progress.total else 0
+        if before != [tenth]:
+            before[:] = [tenth]
+            log.info("%s: %s, %d %%", name, progress.stage, 10 * tenth)
+
+    return tell
+
+
+if __name__ == "__main__":
+    main()

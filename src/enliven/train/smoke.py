@@ -1,0 +1,199 @@
+"""Every kind of training takes steps on a few clips, is killed without warning, and goes on: ``make train-smoke``.
+
+    python -m enliven.train.smoke --only lora
+
+The commands are those that a person would type, each in a process of its own, with the shipped weights to begin from.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from enliven.errors import SmokeError
+from enliven.systems import find_model
+from enliven.toonworld.voice import SHIPPED
+from enliven.train import checkpoint
+
+CLIPS, FRAMES = 2, 61
+PATIENCE = 300.0  # seconds until a run must have saved
+LONG = 60.0  # minutes of a run that will be killed
+MORE = 2.0  # seconds of training after it
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kind of training: a command whose ``budget`` setting is its minutes, where it keeps checkpoints and results.
+
+    ``processes`` of them work together.
+    """
+
+    name: str
+    model: str
+    command: tuple[str, ...]
+    budget: str
+    checkpoint: str
+    result: str
+    processes: int = 1
+
+
+CASES = (
+    Case("toon", "longcat-toon", ("--stage", "backbone"), "backbone.minutes", "backbone", "weights/backbone"),
+    Case("soul", "soul-toon", ("--stage", "backbone"), "backbone.minutes", "backbone", "weights/backbone"),
+    Case("lora", "longcat-toon", ("--stage", "lora"), "adapting.minutes", "lora", "lora.safetensors"),
+    Case(
+        "together",
+        "longcat-toon",
+        ("--stage", "backbone", "--set", "backbone.parts=2"),
+        "backbone.minutes",
+        "backbone",
+        "weights/backbone",
+        processes=2,
+    ),
+    Case("distill", "longcat-toon-4step", (), "minutes", "distillation", "student"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a checkpoint counts."""
+
+    step: int
+    seconds: float
+
+
+def smoke(folder: Path, cases: Sequence[Case] = CASES) -> Iterator[str]:
+    """Run ``cases`` in a folder; yields what each did. Raises SmokeError."""
+    for case in cases:
+        began = time.monotonic()
+        place = folder / case.name
+        prepare(case, place)
+        killed = kill_when_saved(case, place)
+        _run(_command(case, place, (killed.seconds + MORE) / 60), place)
+        ended = find_saved(place / case.checkpoint)
+        if ended is None or ended.step <= killed.step or not (place / case.result).exists():
+            raise SmokeError(f"{case.name}: killed after {killed}, it ended at {ended}", hint=f"look into {place}")
+        yield (
+            f"{case.name}: killed after step {killed.step}, went on to step {ended.step} and saved {case.result}"
+            f" ({time.monotonic() - began:.0f} s)"
+        )
+
+
+def prepare(case: Case, place: Path) -> None:
+    """Recipe, sentences, weights and clips."""
+    teacher = case.model.removesuffix("-4step")
+    shutil.copytree(find_model(teacher).weights, place / "weights")
+    (place / "speech").mkdir()
+    for path in sorted(SHIPPED.iterdir())[: 2 * CLIPS]:
+        shutil.copy(path, place / "speech")
+    toon = f"""folder = "{place}"
+weights = "{place}/weights"
+model = "{teacher}"
+clips = {CLIPS}
+frames = {FRAMES}
+warm_start = true
+backbone = {{ minutes = {LONG}, learning_rate = 1e-4, batch = 1 }}
+adapting = {{ minutes = {LONG}, learning_rate = 1e-4, batch = 1 }}
+lora = {{ rank = 4, alpha = 4.0 }}
+"""
+    student = f"""model = "{case.model}"
+teacher = "{place}/weights"
+clips = "{place}/encoded"
+folder = "{place}/distillation"
+weights = "{place}/student"
+minutes = {LONG}
+batch = 1
+ratio = 1
+"""
+    (place / "toon.toml").write_text(toon)
+    (place / "student.toml").write_text(student)
+    _run(_enliven("train", str(place / "toon.toml"), "--stage", "encoding"), place)
+
+
+def kill_when_saved(case: Case, place: Path) -> Saved:
+    """Begin, and kill the run when it has saved; returns what was saved. Raises SmokeError."""
+    with (place / "log.txt").open("a") as told:
+        run = subprocess.Popen(_command(case, place, LONG), stdout=told, stderr=told, env=_environment())
+    try:
+        until = time.monotonic() + PATIENCE
+        while find_saved(place / case.checkpoint) is None:
+            if run.poll() is not None or time.monotonic() > until:
+                raise SmokeError(f"{case.name} saved nothing: {_last_lines(place)}", hint=f"look into {place}")
+            time.sleep(0.1)
+        time.sleep(1.0)  # some more steps, to be lost
+    finally:
+        for pid in [*_children(run.pid), run.pid] if run.poll() is None else []:
+            os.kill(pid, signal.SIGKILL)
+        run.wait()
+    saved = find_saved(place / case.checkpoint)
+    assert saved is not None
+    return saved
+
+
+def find_saved(folder: Path) -> Saved | None:
+    """The last checkpoint of a run, None where there is none."""
+    place = checkpoint.find(folder / "checkpoint")
+    counters = json.loads((place / "counters.json").read_text()) if place else None
+    return Saved(counters["step"], counters["seconds"]) if counters else None
+
+
+def _children(pid: int) -> list[int]:
+    """All processes that a process has started, and those that these have."""
+    own = [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
+    return [each for child in own for each in (*_children(child), child)]
+
+
+def _command(case: Case, place: Path, minutes: float) -> list[str]:
+    settings = ("--set", f"{case.budget}={minutes}")
+    if case.name == "distill":
+        return _enliven("distill", str(place / "student.toml"), *settings)
+    return _enliven("train", str(place / "toon.toml"), *case.command, *settings, processes=case.processes)
+
+
+def _enliven(*arguments: str, processes: int = 1) -> list[str]:
+    if processes == 1:
+        return [sys.executable, "-m", "enliven", *arguments]
+    together = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
+    return [sys.executable, *together, "-m", "enliven", *arguments]
+
+
+def _run(command: Sequence[str], place: Path) -> None:
+    with (place / "log.txt").open("a") as told:
+        ended = subprocess.run(command, stdout=told, stderr=told, env=_environment(), check=False)
+    if ended.returncode:
+        raise SmokeError(f"{' '.join(command[1:])} failed: {_last_lines(place)}", hint=f"look into {place}")
+
+
+def _last_lines(place: Path) -> str:
+    return " | ".join((place / "log.txt").read_text().strip().splitlines()[-3:])
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+
+
+def main() -> None:
+    """Run from the command line; the exit code says whether all is well."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="*", choices=[case.name for case in CASES], help="some kinds of training")
+    asked = parser.parse_args()
+    chosen = [case for case in CASES if not asked.only or case.name in asked.only]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for line in smoke(Path(folder), chosen):
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+        except SmokeError as error:
+            sys.exit(f"{error}")
+
+
+if __name__ == "__main__":
+    main()

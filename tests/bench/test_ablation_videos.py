@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench_cases import case
+from enliven.bench import ablation_videos as module
+from enliven.bench.ablation_recipe import Ablation, Variant
+from enliven.bench.ablation_videos import LORA, Deaf, Videos, kept
+from enliven.bench.talkers import request_for
+from enliven.diffusion.solvers import Renoise
+from enliven.errors import RequestError
+from enliven.models.networks import save_networks
+from enliven.systems import MODELS
+from enliven.train.lora import WithLora, save_lora
+from tiny import tiny_networks, tiny_spec
+
+ABLATION = Ablation("t", "p", "c", "drift", (Variant("a"),), model="tiny")
+
+
+@pytest.fixture
+def taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(MODELS, "tiny", tiny_spec())
+    monkeypatch.setenv("ENLIVEN_WEIGHTS", str(tmp_path / "models"))
+    save_networks(tiny_networks(0), tmp_path / "models" / "tiny", torch.float32)
+    save_networks(tiny_networks(1), tmp_path / "taught" / "lesson", torch.float32)
+    return tmp_path / "taught"
+
+
+def videos(place: Path, **variant: object) -> Videos:
+    return Videos(ABLATION, Variant("a", **variant), place.parent / "runs", place)
+
+
+def test_a_video_is_made_once(taught: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = videos(taught).made(case(1.0))
+    monkeypatch.setattr(module, "start", lambda *_, **__: pytest.fail("made again"))
+    again = videos(taught).made(case(1.0))
+    assert torch.equal(first.frames, again.frames)
+    assert first.clips[0] == range(17)
+    assert first.clips[-1].stop == 25
+
+
+def test_what_differs_lies_apart(taught: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = [videos(taught), videos(taught, steps=3), videos(taught, taught="lesson"), videos(taught)]
+    one, stepped, other, same = (each.folder for each in every)
+    assert len({one, stepped, other}) == 3
+    assert one == same
+    monkeypatch.setitem(MODELS, "tiny", tiny_spec(solver=Renoise()))  # a model may get other strategies
+    assert videos(taught).folder != one
+
+
+def test_a_lora_that_was_taught_is_at_work(taught: Path) -> None:
+    before = videos(taught, taught="lesson")
+    learnt = WithLora(tiny_networks(1).backbone, 2, r"\.attn\.")
+    for adapter in learnt.adapters:
+        torch.nn.init.normal_(adapter.up)
+    save_lora(learnt, taught / "lesson" / LORA)
+    after = videos(taught, taught="lesson")
+    assert before.pipeline.choices.loras == ()
+    assert after.pipeline.choices.loras == (f"{(taught / 'lesson' / LORA).resolve()}:1",)
+    assert before.folder != after.folder
+
+
+def test_silence_is_heard_and_null_audio_is_zeros(taught: Path, tmp_path: Path) -> None:
+    silent, deaf = videos(taught, hears="silence"), videos(taught, hears="nothing")
+    assert isinstance(deaf.pipeline, Deaf)
+    request = request_for(case(1.0).silent(), tmp_path, (32, 32))
+    heard, unheard = (
+        each.pipeline.encode(request, each.pipeline.spec).voice.features[0].features for each in (silent, deaf)
+    )
+    assert heard.any()
+    assert not unheard.any()
+
+
+def test_a_decoder_that_is_not_there_is_said_before_any_work(taught: Path) -> None:
+    with pytest.raises(RequestError, match="no decoder 'efficient'"):
+        videos(taught, decoder="efficient")
+
+
+def test_what_is_kept_is_not_made_again(tmp_path: Path) -> None:
+    assert kept(tmp_path / "a.json", lambda: {"a": 1}) == {"a": 1}
+    assert kept(tmp_path / "a.json", lambda: {"a": 2}) == {"a": 1}

@@ -1,0 +1,93 @@
+"""Streams of clips: mixed, endless, and the same after a stop."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from enliven.data.manifest import read_manifest
+from enliven.data.order import Order, Process
+from enliven.data.streams import ClipStream
+from enliven.errors import ConfigError, MediaError
+from shard_folders import write_shards
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[tuple[float, Path]]:
+    return [(0.75, write_shards(tmp_path / "a", 10)), (0.25, write_shards(tmp_path / "b", 6, width=4))]
+
+
+def keys(stream: ClipStream, count: int) -> list[tuple[str, ...]]:
+    return [next(stream)[0] for _ in range(count)]
+
+
+def test_batches_come_from_every_folder_and_fit(folders: list[tuple[float, Path]]) -> None:
+    stream = ClipStream(folders, Order(size=3))
+    widths = []
+    for _ in range(60):
+        _, clips = next(stream)
+        assert len({clip.latents.shape for clip in clips}) == 1
+        widths.append(clips[0].latents.shape[-1])
+    assert 35 <= widths.count(2) <= 55
+    assert stream.folders[0].epoch > 5
+
+
+@pytest.mark.parametrize("before", [0, 1, 37])
+def test_a_stream_goes_on_exactly_where_it_stopped(folders: list[tuple[float, Path]], before: int) -> None:
+    order = Order(size=3, seed=5, window=2)
+    first = ClipStream(folders, order)
+    keys(first, before)
+    kept = json.loads(json.dumps(first.state()))
+    expected = keys(first, 25)
+    second = ClipStream(folders, order)
+    second.restore(kept)
+    assert keys(second, 25) == expected
+    assert second.state() == first.state()
+    first.restore(kept)
+    assert keys(first, 25) == expected
+
+
+def test_a_state_of_anything_else_is_refused(folders: list[tuple[float, Path]], tmp_path: Path) -> None:
+    kept = ClipStream(folders).state()
+    for told, other in [
+        ("order", ClipStream(folders, Order(size=2))),
+        ("process", ClipStream(folders, process=Process(0, 2))),
+        ("shares", ClipStream([(1.0, folders[0][1]), folders[1]])),
+        ("data", ClipStream([(0.75, write_shards(tmp_path / "c", 11)), folders[1]])),
+    ]:
+        with pytest.raises(ConfigError, match=f"other {told}"):
+            other.restore(kept)
+
+
+def test_a_bad_clip_is_told_counted_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_shards(tmp_path, 6)
+    row = read_manifest(folder).row(2)
+    path = folder / row.shard
+    data = bytearray(path.read_bytes())
+    data[row.offset + 900] ^= 1
+    path.write_bytes(data)
+    stream = ClipStream([(1.0, folder)], Order(size=3))
+    with caplog.at_level(logging.WARNING):
+        seen = [key for batch in keys(stream, 2) for key in batch]
+    assert len(seen) == 6
+    assert set(seen) == set(read_manifest(folder).column("key")) - {row.key}
+    assert stream.faults == stream.state()["faults"] == 1
+    assert row.key in caplog.text
+
+
+def test_when_nothing_can_be_read_the_stream_gives_up(tmp_path: Path) -> None:
+    stream = ClipStream([(1.0, write_shards(tmp_path, 3))])
+    for path in tmp_path.glob("*.tar"):
+        path.unlink()
+    with pytest.raises(MediaError, match="100 batches in a row"):
+        next(stream)
+
+
+def test_folders_without_clips_and_shares_without_sense_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no shards of clips"):
+        ClipStream([(1.0, tmp_path)])
+    folder = write_shards(tmp_path / "a", 1)
+    for shares in ([], [(0.0, folder)], [(-1.0, folder), (2.0, folder)]):
+        with pytest.raises(ConfigError, match="shares of sources"):
+            ClipStream(shares)

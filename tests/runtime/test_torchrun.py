@@ -1,0 +1,94 @@
+"""Several processes make the video that one makes: the first writes it, and one of those that fail says so."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.testing import assert_close
+
+from enliven.cli import app, run
+from enliven.errors import Cancelled
+from enliven.media.video import read_video
+from enliven.models.networks import save_networks
+from enliven.pipeline import AvatarPipeline
+from several_processes import environment, run_together
+from tiny import tiny_networks, write_portrait, write_speech
+
+MODEL = ["--model", "longcat-toon", "--weights", "tiny", "--size", "32x32", "--steps", "2", "--audio-guidance", "3"]
+TALK = ["generate", *MODEL, "--portrait", "me.png", "--audio", "speech.wav", "--seconds", "3"]
+SHARED = ["--parallel", "context=2,guidance=2,sharded"]
+WHOLE = AvatarPipeline.clips
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save_networks(tiny_networks(), tmp_path / "tiny", torch.float32)
+    write_portrait(tmp_path / "me.png")
+    write_speech(tmp_path / "speech.wav", 3.0)
+    return tmp_path
+
+
+def keeping(latents: dict[str, Tensor], most: int = 2) -> Any:
+    """A pipeline that keeps the latents of its clips, and is stopped after so many."""
+
+    def clips(*given: Any, **options: Any) -> Any:
+        for made in WHOLE(*given, **options):
+            latents[str(made.plan.index)] = made.clip.latents
+            yield made
+            if len(latents) == most:
+                raise Cancelled("stopped")
+
+    return clips
+
+
+def in_each_process(folder: Path) -> None:
+    os.chdir(folder)
+    latents: dict[str, Tensor] = {}
+    AvatarPipeline.clips = keeping(latents, most=3)  # type: ignore[method-assign]
+    assert run([*TALK, *SHARED, "-o", "shared.mp4"]) == 0
+    AvatarPipeline.clips = keeping({}, most=1)  # type: ignore[method-assign]
+    with pytest.raises(Cancelled):
+        app([*TALK, *SHARED, "-o", "parts.mp4", "--run", "parts"], exit_on_error=False)
+    AvatarPipeline.clips = WHOLE  # type: ignore[method-assign]
+    assert run(["resume", "parts", *SHARED]) == 0
+    save_file(latents, folder / f"{os.environ['RANK']}.safetensors")
+
+
+@pytest.mark.slow
+def test_four_make_the_video_of_one_also_when_stopped(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_together(4, in_each_process, here)
+    expected: dict[str, Tensor] = {}
+    monkeypatch.setattr(AvatarPipeline, "clips", keeping(expected, most=3))
+    assert run([*TALK, "-o", "alone.mp4"]) == 0
+    assert len(expected) == 2
+    for rank in range(4):
+        for index, latents in load_file(here / f"{rank}.safetensors").items():
+            assert_close(latents, expected[index], atol=1e-4, rtol=0)
+    assert (here / "parts.mp4").read_bytes() == (here / "shared.mp4").read_bytes()
+    frames = {name: read_video(here / f"{name}.mp4").frames.int() for name in ("alone", "shared")}
+    assert len(frames["alone"]) == 75
+    assert (frames["shared"] - frames["alone"]).abs().float().mean() < 0.05
+    assert sorted(folder.name for folder in (here / "runs").iterdir()) == ["alone", "shared"]
+    records = [json.loads((here / "runs" / name / "run.json").read_text()) for name in ("alone", "shared")]
+    assert records[0]["weights"] == records[1]["weights"]
+
+
+def test_what_all_of_them_refuse_is_told_once(here: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "enliven"]
+    options = [*TALK, "--parallel", "context=3"]
+    ended = subprocess.run(
+        [*command, *options], check=False, env=environment(), capture_output=True, text=True, timeout=200
+    )
+    assert ended.returncode
+    assert ended.stderr.count("error: --parallel context=3,guidance=1 is for 3 processes, but 2 started") == 1
+    assert ended.stderr.count("hint: ") == 1
+    assert not ended.stdout
+    assert not (here / "runs").exists()

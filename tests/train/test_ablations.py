@@ -1,0 +1,116 @@
+"""Lessons that differ in one thing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from enliven.data.encoded import EncodedClip, save_encoded
+from enliven.errors import ConfigError
+from enliven.models.lora import read_lora
+from enliven.models.networks import load_network, save_networks
+from enliven.systems import MODELS
+from enliven.systems.soul import SOUL_TOON
+from enliven.toonworld.failures import NEGATIVE_PROMPT
+from enliven.train.ablations import LORA, Lesson, OwnChunks, TaughtBatches, Teaching, read_teaching, teach
+from enliven.train.backbones import LoraChoice
+from enliven.train.cuts import StitchedCuts
+from tiny import tiny_networks, tiny_spec
+
+FILES = sorted((Path(__file__).parents[2] / "examples" / "ablations").glob("*.toml"))
+
+
+def clip(seed: int = 0, **changes: object) -> EncodedClip:
+    """Nine latent frames of 33 video frames."""
+    generator = torch.Generator().manual_seed(seed)
+    made = EncodedClip(
+        torch.randn(4, 9, 4, 4, generator=generator),
+        torch.randn(9, 4, 4, 4, generator=generator),
+        torch.arange(0, 33, 4),
+        torch.randn(1, 33, 2, 16, generator=generator),
+        torch.zeros(1, 33, 5),
+        "a man with a hat",
+        False,
+    )
+    return replace(made, **changes)
+
+
+def test_zeros_are_told_to_who_is_silent_and_nobody_else() -> None:
+    lesson, speaks, silent = Lesson("zeros", silent="zeros"), clip(), clip(silent=True)
+    told = lesson.told(silent)
+    assert told is not None
+    assert not told.audio.any()
+    assert lesson.told(speaks) is speaks
+    assert Lesson("usual").told(silent) is silent
+
+
+def test_general_video_and_failures_are_left_out_when_asked() -> None:
+    nobody, failure = clip(audio=torch.zeros(1, 33, 2, 16)), clip(caption=NEGATIVE_PROMPT)
+    assert Lesson("x", general=False).told(nobody) is None
+    assert Lesson("x", general=False).told(failure) is failure
+    assert Lesson("x", failures=False).told(failure) is None
+    assert Lesson("x", failures=False).told(nobody) is nobody
+
+
+def test_a_chunk_of_its_own_begins_with_a_single_frame() -> None:
+    clips = [clip(0), clip(1)]
+    usual = StitchedCuts(5, 2, text=0.0, image=0.0, blur=0.0)
+    torch.manual_seed(3)
+    stitched = usual(clips)
+    torch.manual_seed(3)
+    own = OwnChunks(usual)(clips)
+    start = stitched.heard.start // 4
+    assert start > 0
+    single = torch.stack([each.references[start] for each in clips])
+    assert torch.equal(own.clip.latents[:, :, 1], single)
+    assert torch.equal(own.given[:, :, 1], single)
+    others = [0, *range(2, 6)]
+    assert torch.equal(own.clip.latents[:, :, others], stitched.clip.latents[:, :, others])
+
+
+def test_where_nothing_is_continued_chunks_are_the_usual() -> None:
+    usual, clips = StitchedCuts(5, 2, text=0.0, image=1.0), [clip()]
+    assert torch.equal(OwnChunks(usual)(clips).clip.latents, usual(clips).clip.latents)
+
+
+def test_a_model_with_a_pivot_has_no_chunks_of_their_own() -> None:
+    with pytest.raises(ConfigError, match="soul-toon has no chunks"):
+        Lesson("x", chunks="own").cutting(SOUL_TOON)
+
+
+def test_lessons_begin_alike_and_become_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "tiny", tiny_spec())
+    weights, data = tmp_path / "weights", tmp_path / "data"
+    save_networks(tiny_networks(), weights, torch.float32)
+    data.mkdir()
+    for seed in range(3):
+        save_encoded(clip(seed, silent=True), data / f"{seed}.safetensors")
+    lora = Lesson("beside", lora=LoraChoice(2, targets=r"\.attn\."))
+    lessons = (Lesson("usual"), Lesson("zeros", silent="zeros"), lora)
+    teaching = Teaching(lessons, "tiny", steps=1, batch=2, clips=3)
+    teach(teaching, [data], weights, tmp_path / "taught")
+    first = load_network(weights / "backbone").state_dict()
+    usual, zeros, beside = (load_network(tmp_path / "taught" / each.name / "backbone").state_dict() for each in lessons)
+    assert any(not torch.equal(usual[name], first[name]) for name in first)
+    assert any(not torch.equal(usual[name], zeros[name]) for name in first)
+    assert all(torch.equal(beside[name], first[name]) for name in first)
+    assert read_lora(tmp_path / "taught" / "beside" / LORA)
+    assert (tmp_path / "taught" / "zeros" / "audio").is_dir()
+
+
+def test_batches_take_so_many_clips_of_each_folder(tmp_path: Path) -> None:
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        for seed in range(3):
+            save_encoded(clip(seed), tmp_path / folder / f"{seed}.safetensors")
+    embed = tiny_networks().text
+    folders = [tmp_path / "one", tmp_path / "other"]
+    batches = TaughtBatches(folders, Lesson("x"), 4, embed=embed, cut=StitchedCuts(5, 2))
+    assert sorted(Path(name).parent.name for name in batches.clips) == ["one", "one", "other", "other"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_teaching_in_the_examples_can_be_read(path: Path) -> None:
+    teaching = read_teaching(path)
+    assert (teaching is not None) == ("[teaching]" in path.read_text())

@@ -1,0 +1,122 @@
+"""Folders of shards as one stream of batches."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from enliven.data.encoded import EncodedClip
+from enliven.data.manifest import read_manifest
+from enliven.data.order import Order
+from enliven.data.shards import ShardWriter
+from enliven.errors import ConfigError, RequestError
+from enliven.train.batches import Drops
+from enliven.train.sources import ShardMix, Source, Telling, features_per_frame, open_sources
+from enliven.types import Text
+from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec
+
+NEVER = Telling(drops=Drops(0, 0, 0))
+
+
+def write(folder: Path, *, number: float, features: int = 1, latents: int = 8, count: int = 6, **sizes: int) -> Path:
+    """Clips whose latents are their number; a feature holds when it sounds, in video frames."""
+    folder.mkdir()
+    frames, channels, people = 4 * latents - 3, sizes.get("channels", 4), sizes.get("people", 1)
+    times = torch.arange(frames * features) / features
+    with ShardWriter(folder, shard_bytes=200_000) as writer:
+        for index in range(count):
+            clip = EncodedClip(
+                latents=torch.full((channels, latents, 2, 2), number),
+                references=torch.full((latents, channels, 2, 2), number),
+                reference_frames=torch.arange(0, frames, 4),
+                audio=times[None, :, None, None].repeat(people, 1, sizes.get("layers", 2), 16),
+                mouth=torch.zeros(people, frames, 5),
+                caption="",
+                silent=False,
+            )
+            writer.add(clip, f"film {index}", 0)
+    return folder
+
+
+def embed(captions: Sequence[str]) -> Text:
+    return Text(torch.zeros(len(captions), 2, 16))
+
+
+def opened(*sources: Source, telling: Telling = NEVER, seed: int = 3, spec: object = None) -> ShardMix:
+    chosen = spec or tiny_spec()
+    return open_sources(sources, chosen, tiny_networks().audio, embed, telling, Order(size=2, seed=seed))
+
+
+def test_every_source_comes_as_often_as_its_share_and_batches_are_of_one(tmp_path: Path) -> None:
+    often, seldom = write(tmp_path / "a", number=1.0), write(tmp_path / "b", number=2.0)
+    mix = opened(Source(often, 3.0), Source(seldom, 1.0))
+    seen = Counter(tuple(mix.make()["clip"].latents.unique().tolist()) for _ in range(120))
+    assert set(seen) == {(1.0,), (2.0,)}
+    assert 0.65 < seen[(1.0,)] / 120 < 0.85
+
+
+@pytest.mark.parametrize("features", [1, 2])
+def test_a_window_is_as_wide_as_features_are_close(tmp_path: Path, features: int) -> None:
+    mix = opened(Source(write(tmp_path / "a", number=1.0, features=features)))
+    batch = mix.make()
+    first = batch["heard"].start + 6  # far from both ends
+    window = batch["cond"].audio[0, 0, 6, :, 0, 0]
+    want = first + torch.tensor([-2.0, -1, 0, 1, 2]) / features
+    torch.testing.assert_close(window, want, atol=0.01, rtol=0)
+
+
+def test_the_sources_of_a_stopped_run_go_on(tmp_path: Path) -> None:
+    sources = [Source(write(tmp_path / "a", number=1.0)), Source(write(tmp_path / "b", number=2.0, latents=9))]
+    first = opened(*sources, telling=Telling())
+    for _ in range(3):
+        first.make()
+    kept = json.loads(json.dumps(first.state()))
+    again = opened(*sources, telling=Telling())
+    again.restore(kept)
+    for _ in range(12):
+        one, other = first.make(), again.make()
+        assert one["names"] == other["names"]
+        assert one["clip"].layout == other["clip"].layout
+        assert torch.equal(one["clip"].latents, other["clip"].latents)
+        assert torch.equal(one["cond"].audio, other["cond"].audio)
+    with pytest.raises(ConfigError, match="other shares"):
+        opened(sources[0], replace(sources[1], share=2.0)).restore(kept)
+
+
+def test_tasks_come_as_the_recipe_says(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", number=1.0)
+    only_text = opened(Source(folder), telling=Telling({"text": 1.0, "image": 0.0}, Drops(0, 0, 0)))
+    assert {only_text.make()["clip"].layout.clean for _ in range(10)} == {0}
+    with pytest.raises(RequestError, match="opening"):
+        opened(Source(folder), telling=Telling({"opening": 0.5}))
+
+
+def test_shards_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="8 channels"):
+        opened(Source(write(tmp_path / "channels", number=1.0, channels=8)))
+    with pytest.raises(ConfigError, match="5 latent frames"):
+        opened(Source(write(tmp_path / "short", number=1.0, latents=5)))
+    with pytest.raises(ConfigError, match="2 people"):
+        opened(Source(write(tmp_path / "people", number=1.0, people=2)), spec=tiny_spec(voices=1))
+    mixed = write(tmp_path / "rates", number=1.0)
+    other = write(tmp_path / "other", number=1.0, features=2)
+    for path in other.iterdir():
+        path.rename(mixed / path.name.replace("shard_000", "shard_001"))
+    with pytest.raises(ConfigError, match="1, 2 audio features"):
+        features_per_frame(read_manifest(mixed), mixed)
+    with pytest.raises(ConfigError, match="shares"):
+        opened(Source(write(tmp_path / "never", number=1.0), share=0.0))
+
+
+def test_soul_cuts_pivots_out_of_shards(tmp_path: Path) -> None:
+    clips = write(tmp_path / "a", number=1.0, layers=3)
+    mix = open_sources(
+        [Source(clips)], tiny_soul(), tiny_soul_networks().audio, embed, Telling({"free": 0.0}), Order(size=2)
+    )
+    layouts = [mix.make()["clip"].layout for _ in range(12)]
+    assert {layout.references for layout in layouts} == {1}
+    assert {layout.clean for layout in layouts} == {1, 3}  # the overlap comes in half of the batches

@@ -1,0 +1,109 @@
+"""A student by a recipe: what is written, what is shared with the teacher, and what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from enliven import config
+from enliven.data.encoded import EncodedClip, save_encoded
+from enliven.diffusion.guidance import Guidance
+from enliven.diffusion.solvers import Renoise
+from enliven.errors import RequestError, WeightsError
+from enliven.models.lora import Adapter
+from enliven.models.networks import load_networks, save_networks
+from enliven.pipeline import AvatarPipeline
+from enliven.systems import MODELS, find_model
+from enliven.train.student import StudentRecipe, distill
+from enliven.types import Progress
+from tiny import tiny_networks, tiny_spec
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudentRecipe:
+    """A second of training on two clips of noise."""
+    monkeypatch.setitem(MODELS, "tiny", tiny_spec())
+    student = tiny_spec(name="tiny-student", teacher="tiny", guidance=Guidance(), solver=Renoise(), steps=4)
+    monkeypatch.setitem(MODELS, "tiny-student", student)
+    save_networks(tiny_networks(), tmp_path / "tiny", torch.float32)
+    (tmp_path / "encoded").mkdir()
+    for number in range(2):
+        torch.manual_seed(number)
+        clip = EncodedClip(
+            torch.randn(4, 8, 4, 4),
+            torch.randn(8, 4, 4, 4),
+            torch.arange(0, 32, 4),
+            torch.randn(1, 32, 2, 16),
+            torch.zeros(1, 29, 5),
+            "a man with a hat",
+            False,
+        )
+        save_encoded(clip, tmp_path / "encoded" / f"{number}.safetensors")
+    return StudentRecipe(
+        model="tiny-student",
+        teacher=tmp_path / "tiny",
+        clips=tmp_path / "encoded",
+        folder=tmp_path / "run",
+        weights=tmp_path / "student",
+        minutes=0.02,
+        ratio=0,  # so that one step is enough
+        batch=2,
+        student_rate=0.1,
+    )
+
+
+def test_a_student_has_a_backbone_of_its_own_and_its_teachers_ears(recipe: StudentRecipe) -> None:
+    heard: list[Progress] = []
+    assert distill(recipe, heard.append) == recipe.weights
+    assert sorted(path.name for path in recipe.weights.iterdir()) == ["backbone", "model.json"]
+    pipeline, teacher = AvatarPipeline.load(weights=recipe.weights, device="cpu"), load_networks(recipe.teacher)
+    assert pipeline.spec.name == "tiny-student"
+    learnt, before = (networks.backbone.state_dict() for networks in (pipeline.networks, teacher))
+    assert any((learnt[name] - before[name]).abs().max() > 1e-3 for name in before)
+    ears = pipeline.networks.audio.state_dict()
+    assert all(torch.equal(value, ears[name]) for name, value in teacher.audio.state_dict().items())
+
+
+def test_a_finished_run_is_not_trained_again(recipe: StudentRecipe) -> None:
+    distill(recipe)
+    first = load_networks(recipe.weights).backbone.state_dict()
+    distill(recipe)
+    again = load_networks(recipe.weights).backbone.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+
+
+def test_a_student_may_be_a_lora(recipe: StudentRecipe) -> None:
+    distill(replace(recipe, rank=2))
+    assert sorted(path.name for path in recipe.weights.iterdir()) == ["lora", "model.json"]
+    worn = AvatarPipeline.load(weights=recipe.weights, device="cpu").networks.backbone
+    adapters = [module for module in worn.modules() if isinstance(module, Adapter)]
+    assert adapters
+    assert all(adapter.strength == 1 for adapter in adapters)
+    assert any(adapter.up.abs().max() > 1e-4 for adapter in adapters)
+    quiet = AvatarPipeline.load(weights=recipe.weights, device="cpu", expressiveness=0).networks.backbone
+    assert {module.strength for module in quiet.modules() if isinstance(module, Adapter)} == {0}
+    distill(replace(recipe, folder=recipe.folder / "full"))
+    assert sorted(path.name for path in recipe.weights.iterdir()) == ["backbone", "model.json"], "the LoRA is gone"
+
+
+def test_what_cannot_be_is_refused_before_anything_is_written(recipe: StudentRecipe, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="tiny is no student"):
+        distill(replace(recipe, model="tiny"))
+    with pytest.raises(RequestError, match="would be lost"):
+        distill(replace(recipe, weights=recipe.teacher))
+    with pytest.raises(WeightsError, match="holds no backbone, audio, text of a teacher"):
+        distill(replace(recipe, teacher=tmp_path / "encoded"))
+    assert not recipe.folder.exists()
+    assert not recipe.weights.exists()
+
+
+@pytest.mark.parametrize("example", ["distill-longcat.toml", "distill-soul.toml"])
+def test_shipped_recipes_make_students_of_shipped_teachers(example: str) -> None:
+    recipe = config.parse(StudentRecipe, config.read(EXAMPLES / example))
+    spec = find_model(recipe.model)
+    assert spec.teacher == recipe.teacher.name
+    assert spec.steps == recipe.steps
+    assert recipe.weights.name == spec.name
