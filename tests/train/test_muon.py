@@ -13,6 +13,7 @@ SHAPES = [(6, 6), (9, 4), (4, 9), (6, 6), (6, 6), (9, 4)]
 @pytest.mark.parametrize("together", [1, 100, 2**24])
 def test_steps_are_those_of_torch(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(muon, "MOST_NUMBERS", together)
+    monkeypatch.setattr(muon, "quick_bfloat16", lambda device: True)  # as torch always does
     torch.manual_seed(0)
     ours = [nn.Parameter(torch.randn(shape)) for shape in SHAPES]
     theirs = [nn.Parameter(value.detach().clone()) for value in ours]
@@ -33,3 +34,14 @@ def test_singular_values_are_drawn_to_one() -> None:
     for shape in ((3, 8, 20), (3, 20, 8)):
         values = torch.linalg.svdvals(orthogonal(torch.randn(shape)).float())
         assert ((values > 0.6) & (values < 1.3)).all()
+
+
+def test_float32_finds_what_bfloat16_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    matrices = torch.randn(3, 8, 20)
+    found = []
+    for quick in (True, False):
+        monkeypatch.setattr(muon, "quick_bfloat16", lambda device, quick=quick: quick)
+        found.append(orthogonal(matrices))
+    assert [each.dtype for each in found] == [torch.bfloat16, torch.float32]
+    torch.testing.assert_close(found[0].float(), found[1], atol=0.03, rtol=0)

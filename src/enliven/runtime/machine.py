@@ -26,6 +26,13 @@ def this_machine(device: str = "auto") -> Machine:
     return Machine(free_memory(), torch.cuda.get_device_properties(index or 0).total_memory if on_gpu else 0)
 
 
+def quick_bfloat16(device: str = "cpu") -> bool:
+    """Whether bfloat16 is computed quicker than float32 there: not by a CPU that does not know the format."""
+    import torch  # noqa: PLC0415 - the memory of the CPU is known without it
+
+    return torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def cores() -> int:
     """How many processor cores this process may use."""
     with suppress(AttributeError, OSError):  # not on every system

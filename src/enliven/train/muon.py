@@ -1,6 +1,7 @@
 """Muon: momentum whose update is made orthogonal, many matrices of one shape at a time.
 
 The numbers are those of ``torch.optim.Muon`` with ``adjust_lr_fn="match_rms_adamw"``, to the rounding of bfloat16.
+A CPU that would take many times as long for bfloat16 computes in float32.
 Matrices that several processes share are gathered for it, and each process keeps its part of the result.
 """
 
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from enliven.runtime.machine import quick_bfloat16
 from enliven.train.sharding import part_of, whole
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the polynomial that draws singular values to about 1
@@ -51,10 +53,11 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
-    """The nearest matrices with all singular values about 1, by Newton-Schulz, in bfloat16."""
+    """The nearest matrices with all singular values about 1, by Newton-Schulz, in bfloat16 where that is quick."""
     first, second, third = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).bfloat16()
+    dtype = torch.bfloat16 if quick_bfloat16(matrices.device.type) else torch.float32
+    x = (matrices.mT if tall else matrices).to(dtype)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(ROUNDS):
         gram = x @ x.mT

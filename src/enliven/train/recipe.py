@@ -190,7 +190,7 @@ def _backbone(recipe: BackboneRecipe, beginning: Beginning, on_progress: OnProgr
 def _objective(recipe: BackboneRecipe, beginning: Beginning) -> FlowObjective:
     """What learns is kept in float32; what a LoRA learns beside, in the type it computes in."""
     if recipe.lora.rank:
-        network = beginning.backbone(torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32)
+        network = beginning.backbone(torch.bfloat16 if recipe.config.halves else torch.float32)
         return LoraFlow(network.to(recipe.device), recipe.lora)
     network = beginning.backbone(torch.float32, recipe.deaf)
     learning = choose_trainable(network, recipe.trainable)
@@ -212,7 +212,7 @@ def _sample(recipe: BackboneRecipe, beginning: Beginning, objective: FlowObjecti
         made = gathered({BACKBONE: runs, **beside}, beginning.folder, recipe.device)
         for adapter in adapters:  # switched on by the pass that learns alone, but here the network runs by itself
             adapter.strength = 1.0  # type: ignore[assignment]
-        with torch.autocast(torch.device(recipe.device).type, torch.bfloat16, enabled=recipe.dtype == "bfloat16"):
+        with torch.autocast(torch.device(recipe.device).type, torch.bfloat16, enabled=recipe.config.halves):
             write_video(AvatarPipeline(beginning.spec, made).generate(request), path.with_suffix(".mp4"))
 
     return sample

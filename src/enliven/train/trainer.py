@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from enliven.errors import Cancelled, ConfigError
+from enliven.runtime.machine import quick_bfloat16
 from enliven.train import checkpoint, shared_checkpoint
 from enliven.train.faults import fault
 from enliven.train.logbook import Logbook
@@ -78,7 +79,8 @@ class TrainConfig:
     warms up over ``warmup`` steps and then takes its ``course``: see ``share_of_rate`` for it and ``decay``.
     Matrices whose names match the pattern ``muon`` are trained by Muon at ``muon_gain`` times the rate, all else by
     AdamW; an empty pattern means AdamW only. ``learning_rates`` are those of single networks, by name, where they
-    differ. Weights are float32 and so are their changes, whatever ``dtype`` is computed in.
+    differ. Weights are float32 and so are their changes, whatever ``dtype`` is computed in; a CPU that does not know
+    bfloat16 computes in float32 all the same.
 
     A step learns from ``parts`` batches, and several processes share them: two parts in one process are one part in
     each of two. Torch's random numbers in a part follow from ``seed``, the step and the part alone. ``recompute``
@@ -106,6 +108,11 @@ class TrainConfig:
     seed: int = 0
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
+
+    @property
+    def halves(self) -> bool:
+        """Whether steps are computed in bfloat16."""
+        return self.dtype == "bfloat16" and quick_bfloat16(self.device)
 
 
 class Trainer:
@@ -323,7 +330,7 @@ class Trainer:
         count = len(own_share(range(config.parts)))
         for seed, batch in batches:
             drawn.append((seed, batch))
-            with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
+            with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.halves):
                 losses = self.objective.losses(on_device(batch, config.device), self.step)
             total = torch.stack([value.float() for value in losses.values()]).sum()
             (total / count if count > 1 else total).backward()
