@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from enliven.cli import app, run
+from enliven.cli import run
 from enliven.media.mux import join_segments
 from enliven.media.video import encode_segment, read_video
 from enliven.models.networks import save_networks
