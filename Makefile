@@ -6,7 +6,7 @@ RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format conventions toon soul toon-report soul-report decoder-report bench ablations golden-check train-smoke clean
+.PHONY: help demo test check format conventions toon soul toon-report soul-report decoder-report bench cards ablations golden-check train-smoke clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ decoder-report: $(DEV)  ## Measure what the efficient decoder saves and what it 
 
 bench: $(DEV)  ## Measure the speed and memory of the toon model, into benchmarks/speed/
 	@$(BIN)/python -m enliven.bench.toon --output benchmarks/speed --only performance $(ARGS)
+
+cards: $(DEV)  ## Write the model cards beside the weights again, from weights, recipes and reports
+	@$(BIN)/python -m enliven.bench.cards
 
 ablations: $(DEV)  ## Take parts of both papers away and see what they did, into docs/ablations/ (hours; needs espeak-ng)
 	@$(BIN)/python -m enliven.train.ablations

@@ -15,7 +15,7 @@ from enliven.diffusion.solvers import UniPC
 from enliven.models.codebook import Codebook, CodebookParams
 from enliven.models.longcat import LongCatParams
 from enliven.models.longcat_audio import AudioParams
-from enliven.models.networks import HearingParams, NetworkParams, Networks, build_networks
+from enliven.models.networks import PARTS, HearingParams, NetworkParams, Networks, build_network
 from enliven.models.text import TextParams, learn_tokenizer
 from enliven.models.vae import ToonAutoencoderParams
 from enliven.models.wan import WanParams
@@ -93,7 +93,11 @@ def tiny_networks(seed: int = 0, params: NetworkParams = PARAMS) -> Networks:
     """New tiny networks; every weight random, also those that start at zero for training."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        networks = build_networks(params, learn_tokenizer(["a man with a hat"], 300))
+        words = learn_tokenizer(["a man with a hat"], 300)
+        networks = Networks(
+            **{name: build_network(getattr(params, name), lambda: words) for name in PARTS},
+            decoders={name: build_network(sizes) for name, sizes in params.decoders.items()},
+        )
         for parameter in networks.backbone.parameters():
             torch.nn.init.normal_(parameter, std=0.05)
     for network in networks.parts.values():

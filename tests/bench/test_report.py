@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from enliven.bench.cards import CARD
 from enliven.bench.report import Check, Part, write_report
 
 
@@ -49,3 +50,24 @@ def test_finished_parts_are_kept_when_a_later_one_breaks(tmp_path: Path) -> None
         write_report(parts(), tmp_path, "a model")
     (data,) = tmp_path.glob("*.json")
     assert list(json.loads(data.read_text())["parts"]) == ["First"]
+
+
+def test_the_cards_tell_of_a_report_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "weights" / "longcat-toon").mkdir(parents=True)
+    card = tmp_path / "weights" / "longcat-toon" / CARD
+    places = {"weights": tmp_path / "weights", "root": tmp_path}
+
+    def stopped():  # type: ignore[no-untyped-def]
+        yield Part("First", [Check("speed", 1.5)])
+        raise RuntimeError("no power")
+
+    (tmp_path / "benchmarks").mkdir()
+    write_report([Part("First", [Check("speed", 0.5)])], tmp_path / "elsewhere", "longcat-toon", **places)
+    assert not card.exists()
+    for folder, value in ((tmp_path / "benchmarks", 2.5), (tmp_path / "benchmarks" / "speed", 3.5)):
+        write_report([Part("First", [Check("speed", value)])], folder, "longcat-toon", **places)
+        assert f"| speed | {value} |" in card.read_text(encoding="utf-8")
+    with pytest.raises(RuntimeError):
+        write_report(stopped(), tmp_path / "benchmarks", "longcat-toon", **places)
+    assert "| speed | 1.5 |" in card.read_text(encoding="utf-8")
+    assert "| speed | 2.5 |" not in card.read_text(encoding="utf-8")

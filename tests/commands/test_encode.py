@@ -1,5 +1,6 @@
 """``enliven encode`` from videos to shards."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from enliven.data.shards import ShardReader
 from enliven.data.streams import ClipStream
 from enliven.data.world import World
 from enliven.errors import ConfigError
+from enliven.media import vocals
 from enliven.media.mux import write_video
 from enliven.media.video import encode_segment
 from enliven.models.networks import save_networks
@@ -103,6 +105,21 @@ def test_a_voice_that_cannot_be_parted_is_told_before_anything_is_encoded(
     assert run([*ENCODE, "--toon", "1", "--vocals", "center"]) == 1
     assert "'center' is neither 'centre' nor there" in capsys.readouterr().err
     assert not Path("shards").exists()
+
+
+def test_what_parts_the_voice_is_read_once_for_all_films(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(films / "speaks.mp4", films / "again.mp4")
+    found, heard = [], []
+
+    class Heard(vocals.Centre):
+        def __call__(self, sound: Audio) -> Audio:
+            heard.append(sound.rate)
+            return super().__call__(sound)
+
+    monkeypatch.setattr(vocals, "find_separator", lambda name: found.append(name) or Heard())
+    assert run([*ENCODE, str(films), "--vocals", "centre"]) == 0
+    assert found == ["centre"]
+    assert len(heard) == 2
 
 
 def test_clips_of_other_encoders_do_not_come_into_the_same_folder(

@@ -8,9 +8,10 @@ import pytest
 
 from enliven.data.manifest import read_manifest
 from enliven.data.order import Order, Process
+from enliven.data.shards import ShardWriter
 from enliven.data.streams import ClipStream
 from enliven.errors import ConfigError, MediaError
-from shard_folders import write_shards
+from shard_folders import numbered_clip, write_shards
 
 
 @pytest.fixture
@@ -54,10 +55,32 @@ def test_a_state_of_anything_else_is_refused(folders: list[tuple[float, Path]], 
         ("order", ClipStream(folders, Order(size=2))),
         ("process", ClipStream(folders, process=Process(0, 2))),
         ("shares", ClipStream([(1.0, folders[0][1]), folders[1]])),
-        ("data", ClipStream([(0.75, write_shards(tmp_path / "c", 11)), folders[1]])),
+        ("data", ClipStream([(0.75, write_shards(tmp_path / "c", 10, width=3)), folders[1]])),
+        ("data", ClipStream([(0.75, write_shards(tmp_path / "d", 4)), folders[1]])),
     ]:
         with pytest.raises(ConfigError, match=f"other {told}"):
             other.restore(kept)
+
+
+def test_what_is_encoded_meanwhile_joins_when_the_epoch_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder, order = write_shards(tmp_path, 10), Order(size=2, seed=5)
+    stream = ClipStream([(1.0, folder)], order)
+    keys(stream, 7)  # two of the second epoch
+    kept, expected = json.loads(json.dumps(stream.state())), keys(stream, 3)
+    before = set(read_manifest(folder).column("key"))
+    with ShardWriter(folder, rank=1) as writer:
+        for number in range(4):
+            writer.add(numbered_clip(10 + number), "another film", number)
+    again = ClipStream([(1.0, folder)], order)
+    with caplog.at_level(logging.INFO):
+        again.restore(kept)
+    assert "4 clips more" in caplog.text
+    seen = keys(again, 1)
+    again.restore(json.loads(json.dumps(again.state())))
+    assert seen + keys(again, 2) == expected
+    whole = {key for batch in keys(again, 7) for key in batch}
+    assert whole == set(read_manifest(folder).column("key"))
+    assert len(whole - before) == 4
 
 
 def test_a_bad_clip_is_told_counted_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,14 @@ from enliven.errors import RequestError, WeightsError
 from enliven.models.codebook import Codebook, CodebookParams
 from enliven.models.longcat import LongCatParams
 from enliven.models.lora import attach_lora, read_lora
-from enliven.models.networks import Networks, fingerprint, load_network, load_networks, read_params, save_networks
+from enliven.models.networks import (
+    Networks,
+    fingerprint,
+    load_network,
+    load_networks,
+    read_params,
+    save_networks,
+)
 from enliven.models.text import TextEncoder, learn_tokenizer
 from enliven.models.wan import Wan, WanParams
 from published_folders import write_lora
@@ -30,6 +37,16 @@ def test_a_model_folder_gives_the_networks_back(tmp_path: Path, networks: Networ
     assert torch.equal(loaded.text(["a hat"]).tokens, networks.text(["a hat"]).tokens)
     state, expected = loaded.backbone.state_dict(), networks.backbone.state_dict()
     assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_networks_that_were_read_are_saved_as_they_were(tmp_path: Path, networks: Networks) -> None:
+    """Also the text encoder, which has one tensor under two names."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    save_networks(networks, first)
+    save_networks(load_networks(first), second)
+    files = [path.relative_to(first) for path in sorted(first.rglob("*")) if path.is_file()]
+    assert [name for name in files if name.suffix == ".safetensors"]
+    assert all((first / name).read_bytes() == (second / name).read_bytes() for name in files)
 
 
 def test_a_model_folder_gives_back_codebook_and_decoders(tmp_path: Path) -> None:

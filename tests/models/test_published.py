@@ -17,8 +17,8 @@ from enliven.errors import ConfigError, WeightsError
 from enliven.models.audio import SpeechFeatures
 from enliven.models.int8 import Int8Linear, skipped_layers, to_int8
 from enliven.models.longcat import LongCat, LongCatParams
-from enliven.models.networks import Networks, fingerprint
-from enliven.models.published import Published, load_published, open_published, require_fit
+from enliven.models.networks import fingerprint, load_networks
+from enliven.models.published import Published, open_published, require_fit
 from enliven.models.weights import FLOATS
 from enliven.types import AttentionRule, Conditioning, LatentLayout, Role
 from published_folders import CONFIGS, INDICES, Miniature, index_names, write_all, write_json
@@ -94,7 +94,7 @@ def test_the_networks_of_a_folder_are_those_that_were_written(
     written: tuple[Path, Miniature], name: str, variant: str, layers: int
 ) -> None:
     folder, made = written
-    loaded = load_published(folder / name, variant, dtype=torch.float32)
+    loaded = load_networks(folder / name, torch.float32, variant).parts
     new = "1.5" in name
     backbone = LongCat((made.avatar_1_5 if new else made.avatar_1_0).params)
     backbone.load_state_dict((made.avatar_1_5 if new else made.avatar_1_0).state_dict())
@@ -110,7 +110,7 @@ def test_the_networks_of_a_folder_are_those_that_were_written(
 
 
 def test_parts_run_in_the_types_they_are_meant_to(written: tuple[Path, Miniature]) -> None:
-    loaded = load_published(written[0] / "LongCat-Video-Avatar-1.5", "int8")
+    loaded = load_networks(written[0] / "LongCat-Video-Avatar-1.5", variant="int8").parts
     types = {name: next(network.parameters()).dtype for name, network in loaded.items()}
     assert types == {
         "backbone": torch.bfloat16,
@@ -250,7 +250,7 @@ def test_nothing_is_read_when_one_part_does_not_fit(place: Path, monkeypatch: py
     file.with_suffix(".new").rename(file)
     monkeypatch.setattr("enliven.models.weights.safe_open", None)
     with pytest.raises(WeightsError, match=r"whisper-large-v3 .*1 missing \(network\.layer_norm\.weight\)"):
-        load_published(place / NEW)
+        load_networks(place / NEW)
 
 
 def test_the_pickle_of_1_0_is_refused_with_the_way_to_convert_it(place: Path) -> None:
@@ -300,8 +300,8 @@ def test_a_tokenizer_that_is_missing_is_named(place: Path) -> None:
 def test_they_are_the_networks_of_a_pipeline_and_have_a_fingerprint(
     written: tuple[Path, Miniature], name: str, variant: str
 ) -> None:
-    networks = Networks(**load_published(written[0] / name, variant))
+    networks = load_networks(written[0] / name, variant=variant)
     own = fingerprint(networks)
-    assert fingerprint(Networks(**load_published(written[0] / name, variant))) == own
+    assert fingerprint(load_networks(written[0] / name, variant=variant)) == own
     networks.backbone.get_parameter("final_layer.linear.bias").add_(1)
     assert fingerprint(networks) != own

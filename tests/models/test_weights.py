@@ -36,6 +36,16 @@ def test_networks_survive_the_disk(tmp_path: Path) -> None:
     assert loaded.picture.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_what_was_read_can_be_saved_again(tmp_path: Path) -> None:
+    save_weights(Tied(), tmp_path / "first")
+    loaded = load_weights(Tied, tmp_path / "first")
+    assert loaded.second.weight is loaded.first.weight
+    save_weights(loaded, tmp_path / "second")
+    first, second = (read_weights(tmp_path / name) for name in ("first", "second"))
+    assert list(first) == list(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_weights_are_split_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "MOST_SHARD_BYTES", 600)
     network = Tied()

@@ -14,7 +14,6 @@ from enliven.runtime.attention import (
     SelfAttend,
     kernel_names,
     load_kernel,
-    register_kernel,
     use_kernel,
     why_not,
 )
@@ -126,13 +125,11 @@ def test_masked_keys_are_not_seen() -> None:
     assert_close(leaf(q, k, v, mask)[1:], leaf(q[1:], k[1:], v[1:]))
 
 
-def test_a_registered_kernel_reaches_every_leaf(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "_LOADERS", dict(attention._LOADERS))
+def test_a_kernel_reaches_every_leaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        return v[:, :, :1].expand_as(q)
 
-    @register_kernel("first")
-    def load() -> Kernel:
-        return lambda q, k, v, bias=None: v[:, :, :1].expand_as(q)
-
+    monkeypatch.setitem(attention._LOADERS, "first", lambda: first)
     network = torch.nn.ModuleDict({"text": CrossAttend(), "frames": torch.nn.Sequential(SelfAttend())})
     use_kernel(network, "first")
     x = torch.randn(1, 3, 2, 1, 8)

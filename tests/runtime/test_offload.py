@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from enliven.errors import ConfigError, WeightsError
 from enliven.models.backbone import ClipCache
 from enliven.models.int8 import to_int8
 from enliven.models.longcat import LongCat
+from enliven.models.stored import read_headers
 from enliven.runtime.offload import BlockStore, FiledBlocks, HeldBlocks, offload_blocks
 from enliven.types import AttentionRule, Conditioning, LatentLayout, Role, Text
 from tiny import PARAMS, SOUL_PARAMS, tiny_networks
@@ -59,6 +61,22 @@ def files_of(network: Any, folder: Path, dtype: torch.dtype = torch.float32) -> 
     return sorted(folder.glob("*.safetensors"))
 
 
+def stored(files: Iterable[Path], prefix: str = "blocks.") -> FiledBlocks:
+    """The blocks in files, under the names they have there."""
+    return FiledBlocks.placed({name: (path, name) for path in files for name in read_headers([path])}, prefix)
+
+
+def written(blocks: nn.ModuleList, folder: Path) -> FiledBlocks:
+    """The blocks as they are now, a file for each."""
+    folder.mkdir(exist_ok=True)
+    for index, block in enumerate(blocks):
+        save_file(
+            {f"blocks.{index}.{name}": value for name, value in block.state_dict().items()},
+            folder / f"{index:03}.safetensors",
+        )
+    return stored(sorted(folder.glob("*.safetensors")))
+
+
 @pytest.mark.parametrize("params", [PARAMS, SOUL_PARAMS], ids=["longcat", "soul"])
 @pytest.mark.parametrize("where", ["held", "found", "written"])
 def test_the_velocity_stays_the_same_to_the_bit(params: Any, where: str, tmp_path: Path) -> None:
@@ -66,8 +84,8 @@ def test_the_velocity_stays_the_same_to_the_bit(params: Any, where: str, tmp_pat
     expected, expected_later = velocity(network), velocity(network, ClipCache())
     stores: dict[str, BlockStore] = {
         "held": HeldBlocks(network.blocks, pinned=False),
-        "found": FiledBlocks.found(files_of(network, tmp_path)),
-        "written": FiledBlocks.written(network.blocks, tmp_path / "blocks"),
+        "found": stored(files_of(network, tmp_path)),
+        "written": written(network.blocks, tmp_path / "blocks"),
     }
     offload_blocks(network, "cpu", store=stores[where])
     assert torch.equal(velocity(network), expected)
@@ -77,11 +95,11 @@ def test_the_velocity_stays_the_same_to_the_bit(params: Any, where: str, tmp_pat
 def test_small_weights_and_weights_of_another_type_come_as_they_were(tmp_path: Path) -> None:
     network = to_int8(backbone().bfloat16())
     expected = velocity(network)
-    offload_blocks(network, "cpu", store=FiledBlocks.found(files_of(network, tmp_path)))
+    offload_blocks(network, "cpu", store=stored(files_of(network, tmp_path)))
     assert torch.equal(velocity(network), expected)
     halved = backbone().half().float()
     expected = velocity(halved)
-    offload_blocks(halved, "cpu", store=FiledBlocks.found(files_of(halved, tmp_path, torch.float16)))
+    offload_blocks(halved, "cpu", store=stored(files_of(halved, tmp_path, torch.float16)))
     assert torch.equal(velocity(halved), expected)
     assert halved.blocks[0].attn.qkv.weight.dtype == torch.float16, "waiting as stored"
 
@@ -89,7 +107,7 @@ def test_small_weights_and_weights_of_another_type_come_as_they_were(tmp_path: P
 def test_what_the_files_do_not_hold_stays(tmp_path: Path) -> None:
     """As an adapter that was attached after reading."""
     network = backbone()
-    store = FiledBlocks.found(files_of(network, tmp_path))
+    store = stored(files_of(network, tmp_path))
     network.blocks[1].ffn.w2.register_parameter("bias", nn.Parameter(torch.ones(32), requires_grad=False))
     expected = velocity(network)
     offload_blocks(network, "cpu", store=store)
@@ -98,7 +116,7 @@ def test_what_the_files_do_not_hold_stays(tmp_path: Path) -> None:
 
 def test_blocks_rest_in_their_files_between_and_also_after_a_failure(tmp_path: Path) -> None:
     network = backbone()
-    offload = offload_blocks(network, "cpu", store=FiledBlocks.found(files_of(network, tmp_path)))
+    offload = offload_blocks(network, "cpu", store=stored(files_of(network, tmp_path)))
     seen = []
     network.blocks[1].register_forward_pre_hook(lambda *_: seen.append(network.blocks[1].ffn.w1.weight))
     resting = network.blocks[1].ffn.w1.weight
@@ -152,10 +170,10 @@ def test_what_cannot_be_done_is_refused(tmp_path: Path) -> None:
     network = backbone()
     files = files_of(network, tmp_path)
     with pytest.raises(WeightsError, match=r"hold the blocks \[\] under 'layers.'"):
-        FiledBlocks.found(files, "layers.")
-    store = FiledBlocks.found(files)
+        stored(files, "layers.")
+    store = stored(files)
     with pytest.raises(WeightsError, match=r"do not fit it: .*attn1"):
-        offload_blocks(network, "cpu", store=FiledBlocks.found(files_of(backbone(SOUL_PARAMS), tmp_path)))
+        offload_blocks(network, "cpu", store=stored(files_of(backbone(SOUL_PARAMS), tmp_path)))
     with pytest.raises(ConfigError, match=r"blocks\..* is to be trained"):
         offload_blocks(network.requires_grad_(True), "cpu", store=store)
     files[0].write_bytes(b"nothing")
@@ -171,15 +189,15 @@ from pathlib import Path
 import torch
 from enliven.models.longcat import LongCat
 from enliven.models.weights import load_weights
-from enliven.runtime.offload import FiledBlocks, offload_blocks
-from test_offload import LARGE, memory, velocity
+from enliven.runtime.offload import offload_blocks
+from test_offload import LARGE, memory, stored, velocity
 
 folder = Path(sys.argv[1])
 found = {}
 for name in ("resident", "offloaded"):
     network = load_weights(lambda: LongCat(LARGE), folder)
     if name == "offloaded":
-        offload_blocks(network, "cpu", store=FiledBlocks.found(folder.glob("*.safetensors")))
+        offload_blocks(network, "cpu", store=stored(folder.glob("*.safetensors")))
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak
     before = memory("VmRSS")
     found[name + " velocity"] = velocity(network).double().sum().item()
@@ -227,7 +245,7 @@ def test_on_a_gpu_two_blocks_are_there_at_most(where: str, tmp_path: Path) -> No
         for block in network.cuda().blocks:
             expected = block(expected)
         network.cpu()
-        store = FiledBlocks.written(network.blocks, tmp_path) if where == "written" else None
+        store = written(network.blocks, tmp_path) if where == "written" else None
         offload_blocks(network, "cuda", store=store)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

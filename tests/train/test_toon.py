@@ -1,68 +1,43 @@
-"""The recipe of the toon model: what it says and how its stages go on."""
+"""The stages of a toon model: each takes steps, and a model comes out that speaks."""
 
-import os
-import shutil
-import time
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from enliven import config
-from enliven.data.clips import load_clip
-from enliven.data.encoded import load_encoded
 from enliven.errors import RequestError
-from enliven.models.networks import load_networks, save_network
+from enliven.models.longcat import LongCatParams
+from enliven.models.networks import load_networks
+from enliven.models.vae import ToonAutoencoderParams
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.systems import MODELS, find_model
-from enliven.toonworld.voice import SHIPPED
-from enliven.train.toon import STAGES, Budget, Groups, ToonRecipe, train_toon
-from enliven.types import Progress
-from tiny import tiny_networks
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from enliven.systems.spec import ModelSpec
+from enliven.train.toon import STAGES, Budget, train_toon
+from toon_recipes import short_recipe
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> ToonRecipe:
-    return short("toon.toml", tmp_path)
-
-
-def short(example: str, tmp_path: Path) -> ToonRecipe:
-    """A shipped recipe, two clips of each kind long, with shipped sentences in place of new ones."""
-    shipped = config.parse(ToonRecipe, config.read(EXAMPLES / example))
-    (tmp_path / "speech").mkdir()
-    for name in ("ciao", "bonjour", "guten-tag"):
-        for suffix in ("flac", "json"):
-            shutil.copy(SHIPPED / f"{name}.{suffix}", tmp_path / "speech")
-    groups = {name: replace(each, clips=min(2, each.clips)) for name, _, each in shipped.groups}
-    return replace(shipped, folder=tmp_path, weights=tmp_path / "weights", clips=2, frames=9, **groups)
-
-
-def test_the_shipped_recipe_makes_a_shipped_model(recipe: ToonRecipe) -> None:
-    assert recipe.model in MODELS
-    assert min(budget.minutes for budget in (recipe.hearing, recipe.reading, recipe.autoencoder, recipe.backbone)) > 0
-
-
-def test_a_stage_draws_what_is_missing_and_tells_its_name(recipe: ToonRecipe) -> None:
-    heard: list[Progress] = []
-    train_toon(recipe, ["drawing"], heard.append)
-    paths = sorted((recipe.folder / "clips").glob("*.safetensors"))
-    assert [len(load_clip(path).frames) for path in paths] == [9, 9]
-    assert {progress.stage for progress in heard} == {"drawing"}
-    kept = paths[0].stat().st_mtime_ns
-    paths[1].unlink()
-    train_toon(recipe, ["drawing"])
-    assert paths[1].exists()
-    assert paths[0].stat().st_mtime_ns == kept
+def narrow(spec: ModelSpec) -> ModelSpec:
+    """The same model with few numbers in decoders and backbone: steps that take no time."""
+    params = spec.params
+    small = ToonAutoencoderParams(channels=params.autoencoder.channels, inner_width=24, outer_width=12)
+    if isinstance(params.backbone, LongCatParams):
+        backbone = replace(params.backbone, hidden_size=48, depth=2)
+    else:
+        backbone = replace(params.backbone, attention_head_dim=16, num_layers=2, ffn_dim=64)
+    decoders = {name: replace(small, inner_width=12, outer_width=6) for name in params.decoders}
+    params = replace(params, backbone=backbone, autoencoder=small, decoders=decoders)
+    return replace(spec, params=params, size=(128, 128))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("example", ["toon.toml", "soul.toml"])
-def test_every_stage_takes_steps_and_the_model_speaks(example: str, tmp_path: Path) -> None:
-    """Networks of full toon size, one step each."""
-    recipe = replace(short(example, tmp_path), frames=61, warm_start=False)
+def test_every_stage_takes_steps_and_the_model_speaks(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step each, of a narrow model."""
+    recipe = replace(short_recipe(example, tmp_path), frames=61, warm_start=False)
+    monkeypatch.setitem(MODELS, recipe.model, narrow(find_model(recipe.model)))
     budgets = {f.name: getattr(recipe, f.name) for f in fields(recipe) if isinstance(getattr(recipe, f.name), Budget)}
     hurried = {name: replace(each, minutes=each.minutes and 1e-6, batch=1) for name, each in budgets.items()}
     recipe = replace(recipe, **hurried, centroids=min(recipe.centroids, 8))
@@ -74,52 +49,9 @@ def test_every_stage_takes_steps_and_the_model_speaks(example: str, tmp_path: Pa
     assert video.frames.shape == (5, 3, *spec.size)
 
 
-def test_an_unknown_stage_is_refused_before_any_other_runs(recipe: ToonRecipe) -> None:
+def test_an_unknown_stage_is_refused_before_any_other_runs(tmp_path: Path) -> None:
+    recipe = short_recipe("toon.toml", tmp_path)
     with pytest.raises(RequestError, match="painting") as caught:
         train_toon(recipe, ["drawing", "painting"])
     assert all(name in caught.value.hint for name in STAGES)
     assert not (recipe.folder / "clips").exists()
-
-
-def test_clips_are_encoded_once_and_again_by_other_encoders(recipe: ToonRecipe) -> None:
-    networks = tiny_networks()
-    for name in ("autoencoder", "audio"):
-        save_network(getattr(networks, name), recipe.weights / name)
-    train_toon(recipe, ["drawing", "encoding"])
-    paths = sorted(recipe.folder.glob("*encoded/*.safetensors"))
-    assert [path.parent.name for path in paths] == ["encoded"] * 2 + ["pairs-encoded"] * 2 + ["trios-encoded"] * 2
-    assert [len(load_encoded(path).audio) for path in paths] == [1, 1, 2, 2, 3, 3]
-
-    def encoded() -> list[int]:
-        return [path.stat().st_mtime_ns for path in paths]
-
-    once = encoded()
-    train_toon(recipe, ["encoding"])
-    assert encoded() == once
-    later = time.time() + 60
-    os.utime(next((recipe.weights / "audio").iterdir()), (later, later))
-    train_toon(recipe, ["encoding"])
-    assert all(new != old for new, old in zip(encoded(), once, strict=True))
-
-
-def test_processes_share_the_work(recipe: ToonRecipe) -> None:
-    tiny = tiny_networks()
-    for name in ("autoencoder", "audio"):
-        save_network(getattr(tiny, name), recipe.weights / name)
-    for part in range(2):
-        alone = replace(recipe, clips=3, part=(part, 2), pairs=Groups(0, 0.0), trios=Groups(0, 0.0))
-        train_toon(alone, ["drawing", "encoding"])
-        drawn, encoded = recipe.folder / "clips", recipe.folder / "encoded"
-        for folder in (drawn, encoded):
-            assert len(list(folder.iterdir())) == (2, 3)[part]
-
-
-def test_a_backbone_that_hears_one_voice_is_given_no_groups(recipe: ToonRecipe) -> None:
-    with pytest.raises(RequestError, match="soul-toon hears one voice"):
-        replace(recipe, model="soul-toon")
-
-
-@pytest.mark.parametrize("part", [(2, 2), (-1, 2), (0, 0)])
-def test_a_part_that_is_not_there_is_refused(recipe: ToonRecipe, part: tuple[int, int]) -> None:
-    with pytest.raises(RequestError, match="part"):
-        replace(recipe, part=part)

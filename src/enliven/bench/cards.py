@@ -3,7 +3,7 @@
     python -m enliven.bench.cards
 
 writes ``README.md`` beside the weights of every model. Sizes are read from the files, numbers from ``benchmarks``,
-recipes from ``examples``; nothing is typed in. Run it again when any of them changes.
+recipes from ``examples``; nothing is typed in. Every new report does the same; run it when anything else changes.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from enliven.systems.spec import PACKAGED, ModelSpec
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[3]
+BENCHMARKS = "benchmarks"
 CARD = "README.md"
 LICENCE = "Apache-2.0"
 DATA = (
@@ -84,7 +85,7 @@ def find_recipe(name: str, examples: Path) -> tuple[Path, Mapping[str, Any]] | N
 
 def card(spec: ModelSpec, folder: Path, root: Path = ROOT) -> str:
     """The card of a model whose weights are in ``folder``; ``root`` is that of the repository."""
-    reports = find_reports(spec.name, root / "benchmarks")
+    reports = find_reports(spec.name, root / BENCHMARKS)
     lines = [f"# {spec.name}", "", f"{spec.summary[0].upper()}{spec.summary[1:]}."]
     lines += [*_networks(spec, folder), *_teaching(spec, folder, root)]
     for report in reports:
@@ -104,6 +105,12 @@ def write_cards(weights: Path = PACKAGED, root: Path = ROOT) -> list[Path]:
             part.write_text(text, encoding="utf-8")
         written.append(place)
     return written
+
+
+def refresh_cards(folder: Path, weights: Path = PACKAGED, root: Path = ROOT) -> list[Path]:
+    """Write the cards after a report in ``folder``, where they tell of it; returns their files. Raises StorageError."""
+    told = (root / BENCHMARKS).resolve()
+    return write_cards(weights, root) if told in (folder.resolve(), folder.resolve().parent) else []
 
 
 def _networks(spec: ModelSpec, folder: Path) -> list[str]:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from enliven.bench.cards import ROOT, refresh_cards
 from enliven.media.storage import replacing
+from enliven.systems.spec import PACKAGED
 
 PACKAGES = ("torch", "transformers", "numpy", "av")
 
@@ -54,8 +56,13 @@ class Part:
     pictures: Mapping[str, Image.Image] = field(default_factory=dict)
 
 
-def write_report(parts: Iterable[Part], folder: Path, subject: str) -> Path:
-    """Write ``folder/DATE-SUBJECT.json``, ``.md`` and pictures after every part; returns the Markdown's path."""
+def write_report(
+    parts: Iterable[Part], folder: Path, subject: str, *, weights: Path = PACKAGED, root: Path = ROOT
+) -> Path:
+    """Write ``folder/DATE-SUBJECT.json``, ``.md`` and pictures after every part; returns the Markdown's path.
+
+    The cards beside the ``weights`` tell of what is measured in the repository ``root``, so they go with it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     about, done = circumstances(subject), list[Part]()
     name = f"{about['date']}-{subject.replace(' ', '-')}"
@@ -66,6 +73,7 @@ def write_report(parts: Iterable[Part], folder: Path, subject: str) -> Path:
                 image.save(path, format="PNG", optimize=True)
         _write(folder / f"{name}.json", json.dumps(as_data(about, done), indent=1) + "\n")
         _write(folder / f"{name}.md", as_markdown(about, done, name))
+        refresh_cards(folder, weights, root)
     return folder / f"{name}.md"
 
 

@@ -138,8 +138,7 @@ def film_encoder(spec: "ModelSpec", networks: Sequence[Any], device: str, encodi
     from enliven.data.films import FilmEncoder
     from enliven.media.vocals import find_separator
 
-    if encoding.vocals:
-        find_separator(encoding.vocals)
+    separator = find_separator(encoding.vocals) if encoding.vocals else None
     autoencoder, hearing = networks
     stride = autoencoder.temporal_factor
     lengths = encoding.frames or (stride * round(1.5 * (spec.geometry.frames // stride)) + 1,)
@@ -152,7 +151,7 @@ def film_encoder(spec: "ModelSpec", networks: Sequence[Any], device: str, encodi
         if height % spec.side_step or width % spec.side_step:
             raise ConfigError(f"--size {encoding.size} is no multiple of {spec.side_step}", hint="make both sides one")
         choose = partial(_always, (height, width))
-    return FilmEncoder(autoencoder, hearing, spec.geometry.fps, tuple(lengths), choose, device, encoding.vocals)
+    return FilmEncoder(autoencoder, hearing, spec.geometry.fps, tuple(lengths), choose, device, separator)
 
 
 def require_same(path: Path, model: str, networks: Sequence[Any]) -> None:

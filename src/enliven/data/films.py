@@ -20,7 +20,7 @@ from enliven.media.audio import SPEECH_RATE
 from enliven.media.container import open_media
 from enliven.media.image import fit_frames, from_pixels
 from enliven.media.video import video_frames
-from enliven.media.vocals import heard_voice
+from enliven.media.vocals import Separator, heard_voice
 from enliven.models.audio import AudioEncoder
 from enliven.models.vae import VideoAutoencoder, check_frames
 
@@ -90,7 +90,7 @@ def cut_film(
 class FilmEncoder:
     """Makes encoded clips of films. ``lengths`` are of clips in video frames, each ``4k + 1``; see ``cut_film``.
 
-    With ``vocals`` the voice alone is listened to (``find_separator``). A film without sound is general video, of which
+    With ``vocals`` the voice alone is listened to. A film without sound is general video, of which
     nothing is heard: null audio (Soul, 3.2). The truth about the mouth is not known, and zero.
     """
 
@@ -100,7 +100,7 @@ class FilmEncoder:
     lengths: tuple[int, ...]
     size: ChooseSize
     device: str = "cpu"
-    vocals: str | None = None
+    vocals: Separator | None = None
 
     def __post_init__(self) -> None:
         for length in self.lengths:

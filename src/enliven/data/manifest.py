@@ -1,7 +1,7 @@
 """What lies in a folder of shards: a Parquet file beside each shard, with a row for each clip in it."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,14 @@ class Manifest:
     def column(self, name: str) -> NDArray[Any]:
         """What all rows say of one thing."""
         return self.table.column(name).to_numpy()
+
+    def shards(self) -> list[str]:
+        """The names of all shards, in their order."""
+        return np.unique(self.column("shard")).tolist()
+
+    def within(self, shards: Collection[str]) -> "Manifest":
+        """The rows in those shards alone."""
+        return Manifest(self.table.take(np.flatnonzero(np.isin(self.column("shard"), list(shards)))))
 
     def groups(self, *names: str) -> NDArray[np.int64]:
         """For each row a number that is the same where all of the columns are."""

@@ -22,7 +22,8 @@ class ClipStream:
     """Batches of clips from several folders of shards, each as often as its share, in a shuffled order without end.
 
     A clip that cannot be read is told, counted in ``faults`` and replaced by another of its batch. Where a stream
-    stands is a few numbers, its ``state``; ``restore`` them, and the very batches come that would have followed.
+    stands is a few numbers and the names of shards, its ``state``; ``restore`` them, and the very batches come that
+    would have followed. Shards that came into a folder since join when its epoch ends.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class ClipStream:
         """The clips of a batch, bad ones replaced by good ones; empty where all are bad."""
         found: list[tuple[str, EncodedClip] | None] = []
         for index in rows:
-            row = folder.manifest.row(index)
+            row = folder.shown.row(index)
             try:
                 found.append((row.key, folder.reader.read(row)))
             except MediaError as error:
@@ -64,52 +65,70 @@ class ClipStream:
 
     def state(self) -> dict[str, Any]:
         """Where the stream stands, ready for JSON."""
-        places = [[folder.epoch, folder.batch] for folder in self.folders]
+        places = [folder.state() for folder in self.folders]
         return {"step": self.step, "faults": self.faults, "places": places, "asked": self._asked()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there. Raises ConfigError for the state of a stream of other data, shares or processes."""
+        """Go on from there. Raises ConfigError for the state of a stream of other data, shares or processes.
+
+        More data is no other data; clips that changed or are gone are.
+        """
         now = self._asked()
-        changed = [name for name, value in now.items() if state["asked"].get(name) != value]
+        changed = [name for name in now | state["asked"] if now.get(name) != state["asked"].get(name)]
+        both = list(zip(self.folders, state["places"], strict=False))
+        if not changed and not all(folder.has(place) for folder, place in both):
+            changed = ["data"]
         if changed:
             raise ConfigError(
                 f"the data stream was another one when it was kept: other {', '.join(changed)}",
                 hint="ask for what was asked for then, or start the data anew",
             )
         self.step, self.faults = state["step"], state["faults"]
-        for folder, (epoch, batch) in zip(self.folders, state["places"], strict=True):
-            folder.go_to(epoch, batch)
+        for folder, place in both:
+            folder.restore(place)
 
     def _asked(self) -> dict[str, Any]:
-        """What decides over the batches."""
-        data = [folder.fingerprint for folder in self.folders]
-        return {"order": asdict(self.order), "process": asdict(self.process), "shares": self.shares, "data": data}
+        """What decides over the batches, beside the data."""
+        return {"order": asdict(self.order), "process": asdict(self.process), "shares": self.shares}
 
 
 class _Folder:
-    """A place in the endless row of epochs of one folder."""
+    """A place in the endless row of epochs of one folder; what is ``shown`` in an epoch are the clips it began with."""
 
     def __init__(self, folder: Path, order: Order, process: Process) -> None:
         self.manifest, self.reader = read_manifest(folder), ShardReader(folder)
         if not len(self.manifest):
             raise ConfigError(f"there are no shards of clips in {folder}", hint="make some with enliven encode")
-        self.order, self.process = order, process
-        self.fingerprint = _fingerprint(self.manifest)
-        self.epoch, self.batch = 0, 0
-        self.batches: Indices = order.batches(self.manifest, 0, process)
+        self.folder, self.order, self.process = folder, order, process
+        self._begin(self.manifest, 0)
+
+    def _begin(self, shown: Manifest, epoch: int, batch: int = 0) -> None:
+        self.shown, self.epoch, self.batch = shown, epoch, batch
+        self.begun_with = {"clips": _fingerprint(shown), "shards": shown.shards()}
+        self.batches: Indices = self.order.batches(shown, epoch, self.process)
 
     def next_batch(self) -> list[int]:
         """The rows of the next batch."""
         if self.batch == len(self.batches):
-            self.go_to(self.epoch + 1, 0)
+            self._begin(self.manifest, self.epoch + 1)
         self.batch += 1
         return self.batches[self.batch - 1].tolist()
 
-    def go_to(self, epoch: int, batch: int) -> None:
-        """Stand before that batch of that epoch."""
-        if epoch != self.epoch:
-            self.batches = self.order.batches(self.manifest, epoch, self.process)
-        self.epoch, self.batch = epoch, batch
+    def state(self) -> dict[str, Any]:
+        """The place, and the clips that decide where it is."""
+        return {"epoch": self.epoch, "batch": self.batch, **self.begun_with}
+
+    def has(self, place: Mapping[str, Any]) -> bool:
+        """Whether the clips of a place are here."""
+        return _fingerprint(self.manifest.within(place["shards"])) == place["clips"]
+
+    def restore(self, place: Mapping[str, Any]) -> None:
+        """Go to a place whose clips are here; what is more than those waits for the next epoch."""
+        shown = self.manifest.within(place["shards"])
+        more = len(self.manifest) - len(shown)
+        if more:
+            logger.info("%s has %d clips more than before; they join at the next epoch", self.folder, more)
+        self._begin(shown, place["epoch"], place["batch"])
 
 
 def _fingerprint(manifest: Manifest) -> str:

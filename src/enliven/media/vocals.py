@@ -86,15 +86,16 @@ def weight_files(vocals: str | None) -> list[Path]:
     return [path] if path.is_file() else sorted(each for each in path.glob("*") if each.suffix in WEIGHTS)
 
 
-def heard_voice(path: Path, vocals: str | None = None) -> Float[Tensor, "samples"]:
-    """What is listened to of a sound file, at 16 kHz: the voice, where ``vocals`` says how to find it, else all of it.
+def heard_voice(path: Path, vocals: str | Separator | None = None) -> Float[Tensor, "samples"]:
+    """What is listened to of a sound file, at 16 kHz: the voice, where ``vocals`` finds it, else all of it.
 
-    Where that fails, a warning says so and all of it is listened to. Raises MediaError.
+    It is a name for ``find_separator``, or for many files what that returns, so that weights are read once. Where
+    parting fails, a warning says so and all is listened to. Raises MediaError.
     """
     if vocals is None:
         return mono_16k(path)
     try:
-        return part_voice(path, find_separator(vocals))
+        return part_voice(path, find_separator(vocals) if isinstance(vocals, str) else vocals)
     except Exception as error:  # whatever another library raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         advice = f" ({error.hint})" if isinstance(error, EnlivenError) and error.hint else ""

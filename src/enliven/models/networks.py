@@ -120,12 +120,6 @@ class Networks:
         return self
 
 
-def build_networks(params: NetworkParams, tokenizer: Tokenizer) -> Networks:
-    """New networks with random weights, and no codebook."""
-    parts = {name: build_network(getattr(params, name), lambda: tokenizer) for name in PARTS}
-    return Networks(**parts, decoders={name: build_network(sizes) for name, sizes in params.decoders.items()})
-
-
 BUILDERS: dict[type[Params], Callable[[Any], nn.Module]] = {
     LongCatParams: LongCat,
     WanParams: Wan,

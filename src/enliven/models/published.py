@@ -1,8 +1,8 @@
 """The folders in which LongCat is published, opened as they are.
 
 ``open_published`` reads configurations and says which network lies where; ``Part.fit`` compares the weights, by their
-headers; ``load_published`` loads. An avatar shares autoencoder and text encoder with the base, whose folder is looked
-for beside its own.
+headers; ``networks.load_networks`` loads. An avatar shares autoencoder and text encoder with the base, whose folder is
+looked for beside its own.
 """
 
 import json
@@ -110,19 +110,6 @@ def open_published(folder: Path, variant: str | None = None, base: Path | None =
     schedule = _read(folder if release.own_schedule else base, "scheduler/scheduler_config.json")
     loras = {path.stem: path for path in sorted((folder / "lora").glob("*.safetensors"))}
     return Published(release, variant, sizes, parts, float(schedule.get("shift", 1.0)), loras)
-
-
-def load_published(
-    folder: Path, variant: str | None = None, base: Path | None = None, dtype: torch.dtype | None = None
-) -> dict[str, Any]:
-    """The networks of a published folder by the names of ``Networks``, in the types they are meant to run in or one.
-
-    All parts are compared before the first is read. Raises WeightsError.
-    """
-    published = open_published(folder, variant, base)
-    for part in published.parts.values():
-        require_fit(part.folder, part.fit())
-    return {name: part.load(dtype) for name, part in published.parts.items()}
 
 
 def require_fit(folder: Path, fit: Fit) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -130,6 +130,8 @@ def load_weights(
     needed = {name: entry for name, entry in stored.items() if name in names}
     filled = {names[name]: _like(names[name], wanted[names[name]], value, dtype) for name, value in _tensors(needed)}
     network.load_state_dict(filled | {name: filled[first] for name, first in twins.items()}, assign=True)
+    for name, first in twins.items():  # assigned by name, they are two parameters over the same numbers
+        _put(network, name, _at(network, first))
     return network.to(dtype).requires_grad_(False).eval()  # noqa: FBT003
 
 
@@ -214,6 +216,16 @@ def _twins(state: Mapping[str, Tensor]) -> dict[str, str]:
     """For each name of a tensor that has an earlier name, that name."""
     first: dict[int, str] = {}
     return {name: first[id(value)] for name, value in state.items() if first.setdefault(id(value), name) != name}
+
+
+def _at(network: nn.Module, name: str) -> Any:
+    owner, _, leaf = name.rpartition(".")
+    return getattr(network.get_submodule(owner), leaf)
+
+
+def _put(network: nn.Module, name: str, value: Any) -> None:
+    owner, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(owner), leaf, value)
 
 
 def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:

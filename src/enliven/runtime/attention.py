@@ -42,18 +42,8 @@ _LOADERS: dict[str, Loader] = {
 }
 
 
-def register_kernel(name: str) -> Callable[[Loader], Loader]:
-    """Register the decorated loader under ``name``. It returns a kernel, or raises ConfigError or MissingExtra."""
-
-    def register(loader: Loader) -> Loader:
-        _LOADERS[name] = loader
-        return loader
-
-    return register
-
-
 def kernel_names() -> list[str]:
-    """The names of all registered kernels, whether or not they can be loaded here."""
+    """The names of all kernels, whether or not they can be loaded here."""
     return sorted(_LOADERS)
 
 

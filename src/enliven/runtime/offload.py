@@ -1,20 +1,19 @@
 """Blocks that are on the device only while they run: a network may be larger than the memory it runs in.
 
-    offload_blocks(backbone, "cuda")                                  # weights wait in pinned memory of the CPU
-    offload_blocks(backbone, "cpu", store=FiledBlocks.found(files))   # weights wait in their files
-    offload_blocks(text, "cuda", blocks=..., store=..., rest=...)     # nothing of it stays on the device
+    offload_blocks(backbone, "cuda")                                    # weights wait in pinned memory of the CPU
+    offload_blocks(backbone, "cpu", store=FiledBlocks.placed(places))   # weights wait in their files
+    offload_blocks(text, "cuda", blocks=..., store=..., rest=...)       # nothing of it stays on the device
 
 Hooks do all of it, from outside. The numbers a network computes stay the same, to the bit.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from enliven.errors import ConfigError, WeightsError
@@ -54,11 +53,6 @@ class FiledBlocks:
     places: tuple[Mapping[str, tuple[Path, str]], ...]
 
     @classmethod
-    def found(cls, files: Iterable[Path], prefix: str = "blocks.") -> "FiledBlocks":
-        """The blocks in saved or published weights, as ``blocks.7.ffn.w1.weight``. Raises WeightsError."""
-        return cls.placed({key: (path, key) for path in files for key in _names(path)}, prefix)
-
-    @classmethod
     def placed(cls, places: Mapping[str, tuple[Path, str]], prefix: str = "blocks.") -> "FiledBlocks":
         """The blocks among the tensors of a network: file and name there of each, by its name in the network.
 
@@ -81,17 +75,6 @@ class FiledBlocks:
         """All other tensors, as one block: that of ``rest``, see ``offload_blocks``."""
         return cls(({key: place for key, place in places.items() if not key.startswith(prefix)},))
 
-    @classmethod
-    def written(cls, blocks: nn.ModuleList, folder: Path) -> "FiledBlocks":
-        """The blocks as they are now, in new files: for weights that were changed after they were read."""
-        folder.mkdir(parents=True, exist_ok=True)
-        places = []
-        for index, block in enumerate(blocks):
-            path = folder / f"block-{index:03}.safetensors"
-            save_file({name: value.cpu().contiguous() for name, value in block.state_dict().items()}, path)
-            places.append({name: (path, name) for name in block.state_dict()})
-        return cls(tuple(places))
-
     def waiting(self, index: int) -> dict[str, Tensor]:
         """See ``BlockStore``. Raises WeightsError."""
         found: dict[tuple[Path, str], Tensor] = {}  # each once, also where it has two names
@@ -102,7 +85,9 @@ class FiledBlocks:
                         if place[0] == path:
                             found[place] = file.get_tensor(place[1])
             except (OSError, SafetensorError) as error:
-                raise _unreadable(path, error) from error
+                raise WeightsError(
+                    f"cannot read {path}: {error}", hint="it is missing or damaged: fetch it again"
+                ) from error
         return {name: found[place] for name, place in self.places[index].items()}
 
 
@@ -281,15 +266,3 @@ def _own_blocks(network: nn.Module) -> nn.ModuleList:
 def _held(value: Tensor, *, pinned: bool) -> Tensor:
     value = value.detach().cpu()
     return value.pin_memory() if pinned else value
-
-
-def _names(path: Path) -> list[str]:
-    try:
-        with safe_open(path, "pt") as file:
-            return list(file.keys())
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"cannot read {path}: {error}", hint="it is missing or damaged: fetch it again")

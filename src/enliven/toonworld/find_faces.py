@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, interpolate, max_pool2d
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
 from enliven.toonworld.character import sample_character
 from enliven.toonworld.draw import MIDDLE, NARROWEST, draw
@@ -54,11 +54,21 @@ def _likeness(grey: Float[Tensor, "1 1 h w"], factor: float) -> Float[Tensor, "h
     face = interpolate(_average_face()[None, None], scale_factor=factor, mode="bilinear", align_corners=False)
     face = face[:, :, : (face.shape[2] - 1) // 2 * 2 + 1, : (face.shape[3] - 1) // 2 * 2 + 1]
     face = face - face.mean()
-    around = torch.ones_like(face) / face.numel()
-    pad = (face.shape[2] // 2, face.shape[3] // 2)
-    mean, square = conv2d(grey, around, padding=pad), conv2d(grey.square(), around, padding=pad)
+    mean, square = (avg_pool2d(each, face.shape[2:], 1, _half(face)) for each in (grey, grey.square()))
     spread = (square - mean.square()).clamp(min=1e-4).sqrt() * face.square().sum().sqrt() * face.numel() ** 0.5
-    return (conv2d(grey, face, padding=pad) / spread)[0, 0]
+    return (_products(grey, face) / spread)[0, 0]
+
+
+def _products(grey: Float[Tensor, "1 1 h w"], face: Float[Tensor, "1 1 y x"]) -> Float[Tensor, "1 1 h w"]:
+    """The sum of products with the face at each pixel, black around the picture; by Fourier, as the face is large."""
+    whole = [side + over - 1 for side, over in zip(grey.shape[2:], face.shape[2:], strict=True)]
+    summed = torch.fft.irfft2(torch.fft.rfft2(grey, whole) * torch.fft.rfft2(face.flip(2, 3), whole), whole)
+    up, left = _half(face)
+    return summed[:, :, up : up + grey.shape[2], left : left + grey.shape[3]]
+
+
+def _half(face: Float[Tensor, "1 1 y x"]) -> tuple[int, int]:
+    return face.shape[2] // 2, face.shape[3] // 2
 
 
 def _centre() -> float:

@@ -57,9 +57,9 @@ def begin_linear(autoencoder: ToonAutoencoder, videos: Videos, cells: int = 60_0
     for video in videos:
         frames = (video[1:].float() / 127.5 - 1).transpose(0, 1)[None]
         every = fold(frames, autoencoder.spatial_factor).permute(0, 2, 3, 1).flatten(0, 2)
-        motion = every.unflatten(1, (4, -1)).var(dim=1).mean(dim=1) + 1e-6
-        still.add(every[torch.randint(len(every), (count,))])
-        moving.add(every[torch.multinomial(motion, count, replacement=True)])
+        motion, drawn = every.unflatten(1, (4, -1)).var(dim=1).mean(dim=1) + 1e-6, min(count, len(every))
+        still.add(every[torch.randint(len(every), (drawn,))])
+        moving.add(every[torch.multinomial(motion, drawn, replacement=True)])
     centre = still.mean
     _, directions = torch.linalg.eigh(still.around(centre) + moving.around(centre))
     basis = directions.T.flip(0)[: autoencoder.channels]

@@ -1,0 +1,75 @@
+"""Clips of the drawn world as a backbone learns from them: encoded once, mixed as the recipe says."""
+
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from pathlib import Path
+
+from enliven.data.clips import ToonClip, shrunk
+from enliven.data.encoded import encode_clip, save_encoded
+from enliven.data.groups import SIZES, GroupClip, any_group
+from enliven.models.audio import AudioEncoder
+from enliven.models.networks import load_network
+from enliven.models.text import TextEncoder
+from enliven.models.vae import ToonAutoencoder
+from enliven.systems import find_model
+from enliven.train.backbones import cuts, listening
+from enliven.train.batches import ClipBatches, MixedBatches
+from enliven.train.toon_recipe import Budget, ToonRecipe
+from enliven.types import OnProgress, Progress
+
+
+def encode_clips(recipe: ToonRecipe, on_progress: OnProgress) -> None:
+    """Each clip is drawn again, which is quicker than reading it, and encoded; at half the size, too, if asked for."""
+    autoencoder: ToonAutoencoder = load_network(recipe.weights / "autoencoder")
+    hearing: AudioEncoder = load_network(recipe.weights / "audio")
+    parts = [path for part in ("autoencoder", "audio") for path in (recipe.weights / part).iterdir()]
+    trained = max(path.stat().st_mtime for path in parts)
+    done, kinds = 0, _kinds(recipe)
+    for folder, draw, seeds in kinds:
+        for seed in seeds:
+            stored = folder / f"{seed:07d}.safetensors"
+            if not stored.exists() or stored.stat().st_mtime < trained:  # of other encoders than now
+                save_encoded(encode_clip(draw(seed), autoencoder, hearing, seed=seed), stored)
+            done += 1
+            on_progress(Progress("", done, sum(len(seeds) for _, _, seeds in kinds)))
+
+
+def _kinds(recipe: ToonRecipe) -> list[tuple[Path, Callable[[int], ToonClip | GroupClip], range]]:
+    """Where encoded clips of each kind lie, what draws them, and which of them this process makes."""
+    speech = recipe.utterances_on_disk
+
+    def single(seed: int, shrink: int) -> ToonClip:
+        return shrunk(recipe.world.clip(seed, speech), shrink)
+
+    def group(seed: int, people: int) -> GroupClip:
+        return any_group(seed, speech, people=people, frames=recipe.frames)
+
+    singles = {"encoded": 1} | ({"half-encoded": 2} if recipe.half.minutes else {})
+    kinds: list[tuple[Path, Callable[[int], ToonClip | GroupClip], range]] = [
+        *((recipe.folder / name, partial(single, shrink=by), recipe.own(recipe.clips)) for name, by in singles.items()),
+        *(
+            (recipe.folder / f"{name}-encoded", partial(group, people=people), recipe.own(groups.clips))
+            for name, people, groups in recipe.groups
+        ),
+    ]
+    for folder, _, _ in kinds:
+        folder.mkdir(parents=True, exist_ok=True)
+    return kinds
+
+
+def clip_batches(recipe: ToonRecipe, budget: Budget, encoded: str, people: int = 1) -> ClipBatches:
+    """Wider pictures come fewer to a batch, for a batch to cost the same."""
+    spec, batch = find_model(recipe.model), max(1, round(budget.batch * prod(SIZES[1]) / prod(SIZES[people])))
+    text: TextEncoder = load_network(recipe.weights / "text")
+    heard = listening(spec, load_network(recipe.weights / "audio"))
+    return ClipBatches(recipe.folder / encoded, text, cuts(spec, people), batch=batch, listening=heard)
+
+
+def mixed_batches(recipe: ToonRecipe, budget: Budget) -> MixedBatches:
+    """Clips of one person, and groups as often as the recipe says."""
+    kinds = [
+        (each.share, clip_batches(recipe, budget, f"{name}-encoded", people)) for name, people, each in recipe.groups
+    ]
+    alone = 1 - sum(share for share, _ in kinds)
+    return MixedBatches([(alone, clip_batches(recipe, budget, "encoded")), *kinds])

@@ -1,0 +1,118 @@
+"""What decides what a toon model becomes: as in ``examples/toon.toml``."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from enliven.data.world import World
+from enliven.errors import RequestError
+from enliven.systems import find_model
+from enliven.train.backbones import LoraChoice
+from enliven.train.trainer import TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long and how fast one network trains; ``batch`` in samples (the ears count seconds themselves).
+
+    A step learns from ``parts`` batches, which processes share; ``recompute`` saves memory, see ``TrainConfig``.
+    """
+
+    minutes: float
+    learning_rate: float
+    batch: int = 8
+    muon_gain: float = 6.0
+    parts: int = 1
+    recompute: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """So many clips of several people, and the share of the backbone's batches that show them."""
+
+    clips: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToonRecipe:
+    """Everything that decides what a toon model becomes.
+
+    ``folder`` holds data and checkpoints, ``weights`` receives the trained networks. The backbone learns from
+    ``clips`` of ``frames`` video frames, a share of ``sights`` among them without people, of ``failures``, and of
+    ``moves`` away from their pivot; the autoencoder from the first ``drawn`` of them, and at last from what the
+    backbone makes of those (``polishing``). ``half`` is the backbone's training at half the size, before that at full
+    size; a codebook of so many ``centroids`` is fitted.
+    ``warm_start`` begins with the weights already there instead of from chance. With ``pairs`` and ``trios`` the
+    backbone also learns who says what, from clips of two and of three people. Several processes draw and encode side
+    by side when each does another ``part``: the first number of it, counted from 0, of as many as the second says.
+    At last a ``lora`` may learn (``adapting``) beside the backbone.
+    """
+
+    folder: Path
+    weights: Path
+    model: str = "longcat-toon"
+    utterances: int = 1500
+    clips: int = 1500
+    drawn: int = 400
+    frames: int = 61
+    sights: float = 0.0
+    failures: float = 0.0
+    moves: float = 0.0
+    centroids: int = 0
+    device: str = "cpu"
+    threads: int = 1
+    warm_start: bool = False
+    part: tuple[int, int] = (0, 1)
+    pairs: Groups = field(default_factory=lambda: Groups(0, 0.0))
+    trios: Groups = field(default_factory=lambda: Groups(0, 0.0))
+    hearing: Budget = field(default_factory=lambda: Budget(15, 1.5e-3))
+    reading: Budget = field(default_factory=lambda: Budget(3, 2e-3, batch=40, muon_gain=8.0))
+    autoencoder: Budget = field(default_factory=lambda: Budget(40, 1e-3, batch=8, muon_gain=12.0))
+    efficient: Budget = field(default_factory=lambda: Budget(0, 1e-3, batch=8, muon_gain=12.0))
+    half: Budget = field(default_factory=lambda: Budget(0, 1e-3, batch=8))
+    backbone: Budget = field(default_factory=lambda: Budget(85, 1e-3, batch=8))
+    polishing: Budget = field(default_factory=lambda: Budget(0, 5e-4, batch=8, muon_gain=12.0))
+    lora: LoraChoice = field(default_factory=LoraChoice)
+    adapting: Budget = field(default_factory=lambda: Budget(30, 3e-4, batch=8))
+
+    def __post_init__(self) -> None:
+        first, count = self.part
+        if not 0 <= first < count:
+            raise RequestError(f"part {first} of {count}", hint="count parts from 0: [0, 2] and [1, 2] are all of two")
+        if self.groups and find_model(self.model).geometry.pivot:
+            raise RequestError(f"{self.model} hears one voice", hint="leave out pairs and trios")
+
+    @property
+    def world(self) -> World:
+        """What is drawn."""
+        return World(
+            self.frames, find_model(self.model).size, sights=self.sights, failures=self.failures, moves=self.moves
+        )
+
+    @property
+    def utterances_on_disk(self) -> list[Path]:
+        """What can be said."""
+        return sorted((self.folder / "speech").glob("*.flac"))
+
+    @property
+    def groups(self) -> list[tuple[str, int, Groups]]:
+        """Those groups that there are, and the number of people in them."""
+        every = [("pairs", 2, self.pairs), ("trios", 3, self.trios)]
+        return [each for each in every if each[-1].clips]
+
+    def own(self, clips: int) -> range:
+        """Which of so many clips this process makes."""
+        return range(self.part[0], clips, self.part[1])
+
+    def training(self, budget: Budget, name: str) -> TrainConfig:
+        """How the network of that name trains."""
+        return TrainConfig(
+            folder=self.folder / name,
+            minutes=budget.minutes,
+            learning_rate=budget.learning_rate,
+            muon_gain=budget.muon_gain,
+            muon=r"blocks\..*weight",
+            device=self.device,
+            parts=budget.parts,
+            recompute=budget.recompute,
+        )

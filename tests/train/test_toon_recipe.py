@@ -1,0 +1,32 @@
+"""The recipe of the toon model: what it says, and what it refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from enliven.errors import RequestError
+from enliven.systems import MODELS
+from enliven.train.toon_recipe import ToonRecipe
+from toon_recipes import short_recipe
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> ToonRecipe:
+    return short_recipe("toon.toml", tmp_path)
+
+
+def test_the_shipped_recipe_makes_a_shipped_model(recipe: ToonRecipe) -> None:
+    assert recipe.model in MODELS
+    assert min(budget.minutes for budget in (recipe.hearing, recipe.reading, recipe.autoencoder, recipe.backbone)) > 0
+
+
+def test_a_backbone_that_hears_one_voice_is_given_no_groups(recipe: ToonRecipe) -> None:
+    with pytest.raises(RequestError, match="soul-toon hears one voice"):
+        replace(recipe, model="soul-toon")
+
+
+@pytest.mark.parametrize("part", [(2, 2), (-1, 2), (0, 0)])
+def test_a_part_that_is_not_there_is_refused(recipe: ToonRecipe, part: tuple[int, int]) -> None:
+    with pytest.raises(RequestError, match="part"):
+        replace(recipe, part=part)
