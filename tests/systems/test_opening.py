@@ -10,6 +10,7 @@ import torch
 
 from enliven.diffusion.clips import ClipGeometry
 from enliven.errors import ConfigError, RequestError, WeightsError
+from enliven.models.fp8 import Fp8Linear
 from enliven.models.int8 import Int8Linear
 from enliven.models.lora import Adapter
 from enliven.models.networks import fingerprint, save_networks
@@ -196,6 +197,26 @@ def test_what_is_published_small_cannot_be_had_large(written: Path) -> None:
         open_model("longcat-1.5-int8", Choices(weights=written / NEW, quantise="none"))
 
 
+def test_what_is_published_in_one_kind_of_eight_bits_cannot_be_had_in_the_other(written: Path) -> None:
+    with pytest.raises(RequestError, match=r"longcat-1\.5-int8 is published in int8"):
+        open_model("longcat-1.5-int8", Choices(weights=written / NEW, quantise="fp8"))
+
+
+def test_fp8_is_refused_where_a_device_has_none_of_it(written: Path) -> None:
+    with pytest.raises(RequestError, match="mps has no numbers of fp8") as refused:
+        open_model("longcat-1.5", Choices(weights=written / NEW, quantise="fp8"), device="mps")
+    assert refused.value.hint == "choose --quantise int8"
+
+
+@pytest.mark.parametrize("weighed", [0, opening.SMALL])
+def test_fp8_is_opened_by_name_in_any_memory(written: Path, weighed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "SMALL", weighed)
+    found = open_model("longcat-1.5", Choices(weights=written / NEW, quantise="fp8"))
+    assert found.execution.plan.quantise == found.choices.quantise == "fp8"
+    layers = [layer for layer in found.load().backbone.modules() if isinstance(layer, Fp8Linear)]
+    assert len(layers) > 2 * 10
+
+
 @pytest.fixture
 def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The smallest model, which is weighed nevertheless."""
@@ -236,6 +257,7 @@ def test_loras_are_weighed_too(saved: Path, tmp_path: Path) -> None:
     assert bare is not None
     assert worn is not None
     assert worn.parts["backbone"].parameters - bare.parts["backbone"].parameters == 2 * (256 + 32)
+    assert worn.parts["backbone"].exact - bare.parts["backbone"].exact == 2 * (256 + 32), "they never become small"
 
 
 def test_numbers_stay_when_a_run_is_opened_on_another_machine(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

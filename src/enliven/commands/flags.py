@@ -69,8 +69,9 @@ class Sampling:
     """Strength of the LoRA that lets LongCat-Video-Avatar 1.5 talk in few steps: 1 as trained, more for livelier."""
     dtype: Literal["auto", "float32", "bfloat16"] | None = None
     """Numbers that the network computes in. Default: auto, as the weights were published."""
-    quantise: Literal["auto", "none", "int8"] | None = None
-    """Weights of 8 bits, half the memory of bfloat16: never (none), always (int8), or where it must be (auto)."""
+    quantise: Literal["auto", "none", "int8", "fp8"] | None = None
+    """Weights of 8 bits, half the memory of bfloat16: never (none), always (int8, which keeps more of most weights, or
+    fp8), or int8 where it must be (auto)."""
     memory: MEMORY | None = None
     """What the model may take: auto, the fastest way that fits; low, the least; full, all of it on the device; or a
     number of GiB. `--dry-run` shows the plan."""

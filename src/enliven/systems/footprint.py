@@ -16,7 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from enliven.models.backbone import BlockCache, ClipCache
+from enliven.models.int8 import to_int8
 from enliven.models.networks import PARTS, NetworkParams, Params, build_network
+from enliven.models.quantised import QuantisedLinear
 from enliven.runtime.attention import CrossAttend, SelfAttend
 from enliven.runtime.memory import AUTOENCODER, BACKBONE, TEXT, Dtype, Needs, Part
 from enliven.systems.spec import ModelSpec
@@ -138,13 +140,21 @@ class PeakMemory(TorchDispatchMode):
 def _backbone_part(spec: ModelSpec, backbone: Any, dtype: torch.dtype) -> tuple[Part, int]:
     """The backbone, and the bytes of the keys it keeps. One block is run: all are alike."""
     parameters, blocks = _count(backbone), tuple(map(_count, backbone.blocks))
+    exact, scales = _beside_small(shapes_of(spec.params.backbone))
     backbone.blocks = backbone.blocks[:1]
     given = example_pass(spec, dtype=dtype)
     cache = ClipCache() if given.layout.cacheable else None
     with _attending_freely(filled(backbone, dtype=dtype)), PeakMemory() as memory:
         given.run(backbone, cache)
     kept = _kept(cache[0]) if cache is not None and cache.filled else 0
-    return Part(parameters, blocks, memory.peak - kept), kept * len(blocks)
+    part = Part(parameters, blocks, memory.peak - kept, exact=exact, scales=scales)
+    return part, kept * len(blocks)
+
+
+def _beside_small(backbone: Any) -> tuple[int, int]:
+    """How many parameters have no 8 bits, and how many scales the others get; alike in all formats."""
+    small = [layer for layer in to_int8(backbone).modules() if isinstance(layer, QuantisedLinear)]
+    return _count(backbone), sum(layer.weight_scale.numel() for layer in small)
 
 
 def _decoding(spec: ModelSpec, autoencoder: Any) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from enliven.models.networks import PARTS, NetworkParams, Networks, find_hearing
 from enliven.models.published import Part, open_published
 from enliven.runtime import memory
 from enliven.runtime.attention import load_kernel, use_kernel
-from enliven.runtime.machine import this_machine
+from enliven.runtime.machine import holds_fp8, this_machine
 from enliven.runtime.memory import BACKBONE, GIB, Memory, MemoryPlan, Needs, plan_memory
 from enliven.runtime.mesh import Mesh
 from enliven.runtime.sharding import own_part
@@ -26,7 +26,7 @@ from enliven.types import OnProgress, Progress, ignore_progress
 logger = logging.getLogger(__name__)
 
 Dtype = Literal["auto", "float32", "bfloat16"]
-Quantise = Literal["auto", "none", "int8"]
+Quantise = Literal["auto", "none", "int8", "fp8"]
 SMALL = GIB  # bytes of weights with which a model runs whole everywhere; weighing it would take longer than loading it
 
 
@@ -111,12 +111,15 @@ def open_model(
             f"{folder} was saved here and has its own autoencoder and text encoder", hint="leave out --base"
         )
     parts = find_parts(folder, spec.variant, choices.base)
-    if choices.quantise == "none" and spec.quantised:
+    stored: memory.Quantise = "int8" if spec.quantised else "none"
+    wanted = None if choices.quantise == "auto" else choices.quantise
+    if spec.quantised and wanted not in (None, stored):
         raise RequestError(f"{spec.name} is published in int8", hint="choose longcat-1.5 for its bfloat16 weights")
+    if wanted == "fp8" and not holds_fp8(device):
+        raise RequestError(f"{device} has no numbers of fp8", hint="choose --quantise int8")
     asked: memory.Dtype | None = ("bfloat16" if published else None) if choices.dtype == "auto" else choices.dtype
     if choices.memory == "auto" and sum(part.nbytes for part in parts.values()) < SMALL:
-        wanted: memory.Quantise = "int8" if spec.quantised or choices.quantise == "int8" else "none"
-        execution = Execution(device, MemoryPlan(asked or "float32", quantise=wanted), mesh)
+        execution = Execution(device, MemoryPlan(asked or "float32", quantise=wanted or stored), mesh)
         return Opening(spec, choices, parts, loras, execution, folder)
     sizes = {name: params_of(parts[name].shapes()) for name in PARTS}  # those of its folder may be others
     spec = replace(spec, params=NetworkParams(**sizes, decoders=spec.params.decoders))
@@ -124,9 +127,7 @@ def open_model(
     if mesh is not None and mesh.parallel.sharded:
         own = own_part(needs.parts[BACKBONE], mesh.parallel.processes)
         needs = replace(needs, parts={**needs.parts, BACKBONE: own})
-    plan = plan_memory(
-        needs, this_machine(device), choices.memory, None if choices.quantise == "auto" else choices.quantise
-    )
+    plan = plan_memory(needs, this_machine(device), choices.memory, wanted)
     _require_fit(spec, plan, choices, device)
     execution = Execution(device, plan, mesh)
     return Opening(spec, replace(choices, quantise=plan.quantise), parts, loras, execution, folder, needs)
@@ -137,7 +138,8 @@ def _weigh(spec: ModelSpec, loras: list[Lora], dtype: memory.Dtype | None) -> Ne
     needs = model_needs(spec, dtype)
     beside = sum(change.down.numel() + change.up.numel() for lora in loras for change in lora.changes.values())
     backbone = needs.parts[BACKBONE]
-    return replace(needs, parts={**needs.parts, BACKBONE: replace(backbone, parameters=backbone.parameters + beside)})
+    worn = replace(backbone, parameters=backbone.parameters + beside, exact=backbone.exact + beside)
+    return replace(needs, parts={**needs.parts, BACKBONE: worn})
 
 
 def _require_fit(spec: ModelSpec, plan: MemoryPlan, choices: Choices, device: str) -> None:
