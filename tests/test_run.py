@@ -18,6 +18,7 @@ from enliven.media.voices import Turns
 from enliven.pipeline import AvatarPipeline, GenerateRequest
 from enliven.request import Scene
 from enliven.run import read_record, read_result, resume, start
+from enliven.runtime.choices import Choices
 from enliven.systems.carry import Reencode
 from enliven.types import OnProgress, Progress
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec, write_portrait, write_speech
@@ -58,8 +59,8 @@ def stopping(after: int) -> OnProgress:
     return listen
 
 
-def load(pipeline: AvatarPipeline) -> Callable[[str], AvatarPipeline]:
-    return lambda name: pipeline
+def load(pipeline: AvatarPipeline) -> Callable[[str, Choices], AvatarPipeline]:
+    return lambda name, choices: pipeline
 
 
 def test_a_run_ends_in_a_video_with_sound(pipeline: AvatarPipeline, inputs: Path, whole: Path) -> None:

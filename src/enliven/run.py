@@ -38,8 +38,8 @@ from enliven.models.networks import fingerprint
 from enliven.people import soundtrack
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
+from enliven.runtime.choices import AS_IT_IS, Choices
 from enliven.runtime.memory import Memory
-from enliven.systems.opening import AS_IT_IS, Choices
 from enliven.systems.spec import ModelSpec
 from enliven.types import OnProgress, Progress, ignore_progress
 
@@ -129,10 +129,10 @@ def resume(
         return record.output
     choices = record.choices if memory is None else replace(record.choices, memory=memory)
     if not writes:
-        return _accompany(load(record.model, **choices.given), record.request, record.output, folder)
+        return _accompany(load(record.model, choices), record.request, record.output, folder)
     with _alone(folder):
         check_inputs(record)
-        pipeline = load(record.model, **choices.given)
+        pipeline = load(record.model, choices)
         if fingerprint(pipeline.networks) != record.weights:
             raise RequestError(
                 f"the weights of {record.model} are not those the run was started with", hint="start it anew"

@@ -8,9 +8,10 @@ import pytest
 from enliven.commands.plan import MOST_CLIPS, describe, estimate, placing
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
+from enliven.runtime.choices import Choices
 from enliven.runtime.memory import MemoryPlan, Needs, Part
 from enliven.systems.execution import Execution
-from enliven.systems.opening import Choices, open_model
+from enliven.systems.opening import open_model
 
 SHORT = GenerateRequest(seconds=0.4, steps=1)
 

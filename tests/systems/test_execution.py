@@ -23,9 +23,10 @@ from enliven.models.quantised import QuantisedLinear
 from enliven.models.text import TextEncoder, TextParams
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
+from enliven.runtime.choices import Choices
 from enliven.runtime.memory import EIGHT_BITS, MemoryPlan, Quantise
 from enliven.systems.execution import SHRINK, Execution
-from enliven.systems.opening import Choices, Opening, open_model
+from enliven.systems.opening import Opening, open_model
 from published_folders import CONFIGS, SMALL_HEARING, TEXT, text_sizes, write_all, write_sharded
 from tiny import write_portrait, write_speech
 

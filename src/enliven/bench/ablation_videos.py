@@ -24,6 +24,7 @@ from enliven.media.video import read_video
 from enliven.models.networks import fingerprint
 from enliven.pipeline import AvatarPipeline, GenerateRequest
 from enliven.run import RECORD, resume, start
+from enliven.runtime.choices import Choices
 from enliven.systems.spec import ModelSpec
 
 Load = Callable[..., AvatarPipeline]
@@ -67,7 +68,7 @@ class Videos:
             raise WeightsError(f"{variant.taught!r} was not taught yet", hint="python -m enliven.train.ablations")
         lora = None if weights is None else weights / LORA
         loras = (str(lora),) if lora is not None and lora.exists() else ()
-        loaded = load(variant.model or ablation.model, weights=weights, loras=loras)
+        loaded = load(variant.model or ablation.model, Choices(weights=weights, loras=loras))
         kind = Deaf if variant.hears == "nothing" else AvatarPipeline
         self.pipeline = kind(variant.apply(loaded.spec), loaded.networks, loaded.choices)
         self.pipeline.networks.decoder(self.pipeline.spec.decoder)

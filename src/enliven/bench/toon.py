@@ -31,6 +31,7 @@ from enliven.judges.motion import body_motion, head_motion
 from enliven.judges.quality import QualityJudge
 from enliven.models.networks import FULL
 from enliven.pipeline import AvatarPipeline
+from enliven.runtime.choices import Choices
 from enliven.systems import find_model
 from enliven.toonworld.voice import SPEECH_RATE
 
@@ -244,7 +245,7 @@ def toon_report(
     Speed is measured with the weights that the model has, and not those of ``weights``.
     """
     plan = plan or Plan()
-    pipeline = None if drawn else AvatarPipeline.load(model, weights=weights)
+    pipeline = None if drawn else AvatarPipeline.load(model, Choices(weights=weights))
     bench = Bench(Generated(pipeline) if pipeline else Drawn(), plan)
     parts: dict[str, Callable[[], Part]] = {
         "sync": bench.sync,

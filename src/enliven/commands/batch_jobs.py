@@ -20,8 +20,8 @@ from enliven.media.voices import Turns
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.run import RECORD, RESULT, absolute, check, check_inputs, read_record, read_result, resume, start
+from enliven.runtime.choices import Choices
 from enliven.systems import choose_model
-from enliven.systems.opening import Choices
 from enliven.types import OnProgress, Progress
 
 logger = logging.getLogger(__name__)
@@ -149,10 +149,9 @@ def make(job: Job, load: "Loader", tell: OnProgress) -> Outcome:
     if before.state is State.THERE:
         return before
     if before.state is State.BEGUN:
-        memory = {name: value for name, value in job.choices.given.items() if name == MEMORY}
-        resume(job.folder, tell, lambda model, **choices: load(model, **choices | memory))
+        resume(job.folder, tell, load, job.choices.given.get(MEMORY))
     else:
-        start(load(job.model, **job.choices.given), job.request, job.folder, job.video, tell)
+        start(load(job.model, job.choices), job.request, job.folder, job.video, tell)
     took, length = time.perf_counter() - began, read_result(job.folder).seconds
     return Outcome(job.name, State.MADE, str(job.video), took, length)
 
@@ -165,12 +164,12 @@ class Loader:
         self.chosen: object = None
         self.loaded: AvatarPipeline | EnlivenError | None = None
 
-    def __call__(self, model: str, **choices: Any) -> AvatarPipeline:
+    def __call__(self, model: str, choices: Choices) -> AvatarPipeline:
         """The model. Raises what loading it raises."""
         if self.chosen != (model, choices):
             self.chosen, self.loaded = (model, choices), None  # the old one goes before the new one comes
             try:
-                self.loaded = load(model, self.tell, **choices)
+                self.loaded = load(model, choices, self.tell)
             except EnlivenError as error:
                 self.loaded = error
         if isinstance(self.loaded, EnlivenError):

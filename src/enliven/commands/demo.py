@@ -32,6 +32,7 @@ def demo(
     from enliven.media.video import read_video
     from enliven.request import GenerateRequest
     from enliven.run import start
+    from enliven.runtime.choices import AS_IT_IS
     from enliven.toonworld.character import caption, sample_character
     from enliven.toonworld.voice import SHIPPED, load_speech
 
@@ -43,7 +44,7 @@ def demo(
     )
     run, began = free_folder(folder / "run"), time.perf_counter()
     with listener() as tell, resumable(run):
-        video = start(load(model, tell), request, run, target(folder / f"{speech}.mp4", ".mp4"), tell)
+        video = start(load(model, AS_IT_IS, tell), request, run, target(folder / f"{speech}.mp4", ".mp4"), tell)
     took = time.perf_counter() - began
     with replacing(sheet) as part:
         video_sheet(read_video(video), title=spoken.text).save(part, format="PNG")

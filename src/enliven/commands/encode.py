@@ -85,13 +85,14 @@ def encode(
     from enliven.data.films import find_films
     from enliven.data.gathering import gather
     from enliven.data.manifest import read_manifest
+    from enliven.runtime.choices import Choices
     from enliven.types import Progress
 
     process, films = process_of(part), [film for source in sources for film in find_films(source)]
     if not films and drawn.toon < 1:
         raise ConfigError("there is nothing to encode", hint="name videos, or --toon 1000 to draw clips")
     with listener() as tell, stoppable():
-        opening = find(encoding.model, **({"weights": encoding.weights} if encoding.weights else {}))
+        opening = find(encoding.model, Choices(weights=encoding.weights))
         networks = []
         for number, name in enumerate(ENCODERS, start=1):
             networks.append(opening.execution.load(name, opening.parts[name]))

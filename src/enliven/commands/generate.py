@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -18,6 +18,8 @@ from enliven.errors import Cancelled, StorageError
 if TYPE_CHECKING:
     from enliven.pipeline import AvatarPipeline
     from enliven.run import Record
+    from enliven.runtime.choices import Choices
+    from enliven.runtime.mesh import Parallel
     from enliven.systems.opening import Opening
     from enliven.types import OnProgress
 
@@ -70,9 +72,9 @@ def generate(
             return
     with listener() as tell:
         if made.dry_run:
-            told = plan.describe(find(whole.model, **whole.choices().given), whole.request(), tell)
+            told = plan.describe(find(whole.model, whole.choices()), whole.request(), tell)
         else:
-            pipeline = load(whole.model, tell, **whole.choices().given, parallel=shared)
+            pipeline = load(whole.model, whole.choices(), tell, shared)
             folder, began = made.run or free_folder(RUNS / (output.stem if output else "run")), time.perf_counter()
             with resumable(folder):
                 video = start(pipeline, whole.request(), folder, path, tell)
@@ -98,31 +100,33 @@ def resume(folder: Path, /, *, memory: MEMORY | None = None, parallel: str | Non
 
     began, shared = time.perf_counter(), Parallel.parse(parallel)
     with listener() as tell, resumable(folder):
-        opened = partial(load, tell=tell, parallel=shared)
+        opened = partial(load, tell=tell, shared=shared)
         video = resume(folder, tell, opened, memory, writes=leads())
     leave()
     if leads():
         say(*summary(video, folder, time.perf_counter() - began))
 
 
-def load(model: str | None, tell: "OnProgress", **choices: Any) -> "AvatarPipeline":
+def load(
+    model: str | None, choices: "Choices", tell: "OnProgress", shared: "Parallel | None" = None
+) -> "AvatarPipeline":
     """``AvatarPipeline.load``, telling that the model is being loaded. Raises RequestError, WeightsError."""
     from enliven.models.networks import PARTS
     from enliven.pipeline import AvatarPipeline
     from enliven.systems import choose_model
     from enliven.types import Progress
 
-    name = choose_model(model, choices.get("weights")).name
+    name = choose_model(model, choices.weights).name
     tell(Progress(f"loading {name}", 0, len(PARTS)))
-    return AvatarPipeline.load(model, **choices, on_progress=tell)
+    return AvatarPipeline.load(model, choices, parallel=shared, on_progress=tell)
 
 
-def find(model: str | None, **choices: Any) -> "Opening":
+def find(model: str | None, choices: "Choices") -> "Opening":
     """The same, but for the weights, which are not read. Raises RequestError, WeightsError."""
     from enliven.pipeline import chosen_device
-    from enliven.systems.opening import Choices, open_model
+    from enliven.systems.opening import open_model
 
-    return open_model(model, Choices(**choices).absolute(), chosen_device())
+    return open_model(model, choices.absolute(), chosen_device())
 
 
 def free_folder(wanted: Path) -> Path:
