@@ -165,6 +165,7 @@ def read_result(folder: Path) -> Result:
 def _work(pipeline: AvatarPipeline, record: Record, folder: Path, encoded: Encoded, on_progress: OnProgress) -> Path:
     spec, request = record.request.apply(pipeline.spec), record.request
     after = _last_handover(folder, pipeline.device)
+    pipeline.execution.meet()  # the others have seen what is there; from now on it changes
     fps = float(spec.geometry.fps)
     with _journal(folder / PROGRESS) as keep:
 
@@ -195,6 +196,7 @@ def _accompany(pipeline: AvatarPipeline, request: GenerateRequest, output: Path,
     fingerprint(pipeline.networks)  # shared weights are read together
     encoded = pipeline.encode(request, spec)
     after = None if begun is None else _last_handover(begun, pipeline.device)
+    pipeline.execution.meet()
     if after is None or after[0] + 1 < len(encoded.plans):
         for _ in pipeline.clips(spec, encoded, request.seed, after=after):
             pass

@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from enliven.commands.flags import MEMORY, NOTHING_MADE, OUTPUT, Inputs, Made, Published, Sampling, arguments, values
+from enliven.commands.flags import (
+    ALONE,
+    AS_USUAL,
+    NOTHING_MADE,
+    OUTPUT,
+    Inputs,
+    Made,
+    Opened,
+    Published,
+    Running,
+    Sampling,
+    arguments,
+    values,
+)
 from enliven.errors import Cancelled, StorageError
 
 if TYPE_CHECKING:
@@ -33,10 +46,10 @@ def generate(
     *,
     inputs: Inputs | None = None,
     sampling: Sampling | None = None,
+    opened: Opened = AS_USUAL,
     as_published: Published | None = None,
     made: Made = NOTHING_MADE,
     settings: Annotated[tuple[str, ...], Parameter("--set", group=OUTPUT, show_default=False)] = (),
-    parallel: Annotated[str | None, Parameter(group=OUTPUT)] = None,
 ) -> None:
     """Make a video from a portrait, speech and a prompt.
 
@@ -45,12 +58,9 @@ def generate(
     Args:
         run_file: A TOML file with any of the values below, as in examples/.
         settings: NAME=VALUE for anything a run file may hold, for example guidance.text=2.0.
-        parallel: Share the work among processes that `torchrun --nproc-per-node 4 -m enliven generate ...` starts, each
-            with a GPU: context=2,guidance=2 lets 2 share the tokens of a pass and 2 the passes; with ,sharded all
-            share the weights.
 
     """
-    given = values(*(group for group in (as_published, inputs, sampling) if group is not None))
+    given = values(as_published, inputs, sampling, opened)
     from enliven import config
     from enliven.commands import plan
     from enliven.commands.console import say, target
@@ -60,7 +70,7 @@ def generate(
     from enliven.runtime.launch import leads
     from enliven.runtime.mesh import Parallel, leave
 
-    shared, whole = Parallel.parse(parallel), config.parse(RunFile, gather(run_file, given, settings))
+    shared, whole = Parallel.parse(opened.parallel), config.parse(RunFile, gather(run_file, given, settings))
     output = made.output
     path = target(output, ".mp4") if output else None
     check(whole.request(), path)
@@ -83,13 +93,13 @@ def generate(
         say(*(told if made.dry_run else summary(video, folder, time.perf_counter() - began)))
 
 
-def resume(folder: Path, /, *, memory: MEMORY | None = None, parallel: str | None = None) -> None:
+def resume(folder: Path, /, *, running: Running = ALONE) -> None:
     """Go on with an interrupted run at its next clip; the video is the same as without the interruption.
+
+    Without --memory it takes what it was started with; without --parallel one process works, however many began.
 
     Args:
         folder: The run folder.
-        memory: What the model may take here, as of `enliven generate`. Default: as the run was started.
-        parallel: Share the work among processes, as of `enliven generate`. Default: alone, however it was started.
 
     """
     from enliven.commands.console import say
@@ -98,10 +108,10 @@ def resume(folder: Path, /, *, memory: MEMORY | None = None, parallel: str | Non
     from enliven.runtime.launch import leads
     from enliven.runtime.mesh import Parallel, leave
 
-    began, shared = time.perf_counter(), Parallel.parse(parallel)
+    began, shared = time.perf_counter(), Parallel.parse(running.parallel)
     with listener() as tell, resumable(folder):
         opened = partial(load, tell=tell, shared=shared)
-        video = resume(folder, tell, opened, memory, writes=leads())
+        video = resume(folder, tell, opened, running.memory, writes=leads())
     leave()
     if leads():
         say(*summary(video, folder, time.perf_counter() - began))

@@ -71,6 +71,11 @@ class Execution:
             return guide
         return share_passes(guide, self.mesh.guidance)
 
+    def meet(self) -> None:
+        """Wait until every process that shares the work is here."""
+        if self.mesh is not None:
+            self.mesh.meet()
+
     def cache(self, layout: LatentLayout) -> ClipCache | None:
         """Where the keys of a clip's clean frames are kept, if they can be and shall."""
         return ClipCache() if layout.cacheable and self.plan.cache else None
