@@ -74,6 +74,10 @@ class AvatarPipeline:
         """A model that was found and planned for, loaded. Raises WeightsError."""
         return cls(opening.spec, opening.load(on_progress), opening.choices, opening.execution)
 
+    def varied(self, spec: ModelSpec) -> "AvatarPipeline":
+        """The same model with other strategies, loaded and run as it is."""
+        return type(self)(spec, self.networks, self.choices, self.execution)
+
     def generate(self, request: GenerateRequest, on_progress: OnProgress = ignore_progress) -> Video:
         """The whole video, with the sound of the request, in memory. Raises RequestError, MediaError."""
         frames = torch.cat([video.frames for video in self.stream(request, on_progress)])

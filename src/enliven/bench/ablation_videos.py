@@ -70,7 +70,7 @@ class Videos:
         loras = (str(lora),) if lora is not None and lora.exists() else ()
         loaded = load(variant.model or ablation.model, Choices(weights=weights, loras=loras))
         kind = Deaf if variant.hears == "nothing" else AvatarPipeline
-        self.pipeline = kind(variant.apply(loaded.spec), loaded.networks, loaded.choices)
+        self.pipeline = kind(variant.apply(loaded.spec), loaded.networks, loaded.choices, loaded.execution)
         self.pipeline.networks.decoder(self.pipeline.spec.decoder)
         self.pipeline.spec.carry.check(self.pipeline.networks)
         says = repr((variant, self.pipeline.spec, ablation.seconds, fingerprint(loaded.networks)))

@@ -95,8 +95,7 @@ class LongVideos:
 
     def made(self, variant: str) -> tuple[UInt8[Tensor, "f 3 h w"], tuple[float, ...]]:
         """The video of a variant, and the share of vectors that was clipped, clip by clip."""
-        spec = replace(self.pipeline.spec, carry=carry_of(variant))
-        pipeline = AvatarPipeline(spec, self.pipeline.networks, self.pipeline.choices)
+        pipeline = self.pipeline.varied(replace(self.pipeline.spec, carry=carry_of(variant)))
         folder, tell = self.folder / variant, told(title_of(variant))
         if (folder / RECORD).exists():
             video = resume(folder, tell, lambda *_, **__: pipeline)

@@ -92,10 +92,7 @@ def drawn_part(
 
 def generated_part(pipeline: AvatarPipeline, case: Case, eyes: nn.Module) -> Part:
     """The same latents of the backbone, shown by both decoders."""
-    made = {
-        name: Generated(AvatarPipeline(replace(pipeline.spec, decoder=name), pipeline.networks, pipeline.choices))(case)
-        for name in (FULL, EFFICIENT)
-    }
+    made = {name: Generated(pipeline.varied(replace(pipeline.spec, decoder=name)))(case) for name in (FULL, EFFICIENT)}
     clean = {name: QualityJudge()(frames)["clean_face"] for name, frames in made.items()}
     checks = [
         Check(f"{name}: faces judged clean", (value > 0.5).float().mean().item()) for name, value in clean.items()
