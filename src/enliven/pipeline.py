@@ -11,6 +11,7 @@ from torch import Tensor
 
 from enliven.encode import Encoded, Handover, encode
 from enliven.media.audio import read_audio
+from enliven.media.vocals import Hear, heard_voice
 from enliven.models.networks import Networks
 from enliven.people import soundtrack
 from enliven.request import GenerateRequest, Scales
@@ -91,9 +92,9 @@ class AvatarPipeline:
         for clip in self.clips(spec, self.encode(request, spec), request.seed, on_progress=on_progress):
             yield Video(clip.frames, float(spec.geometry.fps))
 
-    def encode(self, request: GenerateRequest, spec: ModelSpec) -> Encoded:
+    def encode(self, request: GenerateRequest, spec: ModelSpec, hear: Hear = heard_voice) -> Encoded:
         """Everything the clips are told."""
-        return encode(request, spec, self.networks)
+        return encode(request, spec, self.networks, hear)
 
     def clips(
         self,

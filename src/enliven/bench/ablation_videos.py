@@ -21,6 +21,7 @@ from enliven.encode import Encoded
 from enliven.errors import WeightsError
 from enliven.media.storage import replacing
 from enliven.media.video import read_video
+from enliven.media.vocals import Hear, heard_voice
 from enliven.models.networks import fingerprint
 from enliven.pipeline import AvatarPipeline, GenerateRequest
 from enliven.run import RECORD, resume, start
@@ -35,9 +36,9 @@ LORA = "lora.safetensors"  # beside the weights that were taught with it
 class Deaf(AvatarPipeline):
     """A pipeline whose networks are told null audio, whatever sounds."""
 
-    def encode(self, request: GenerateRequest, spec: ModelSpec) -> Encoded:
+    def encode(self, request: GenerateRequest, spec: ModelSpec, hear: Hear = heard_voice) -> Encoded:
         """Everything the clips are told, with zeros for what is heard."""
-        encoded = super().encode(request, spec)
+        encoded = super().encode(request, spec, hear)
         voice = encoded.voice
         unheard = tuple(replace(each, features=torch.zeros_like(each.features)) for each in voice.features)
         return replace(encoded, voice=replace(voice, features=unheard))
