@@ -9,7 +9,7 @@ from enliven.commands.plan import MOST_CLIPS, describe, estimate, placing
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.runtime.choices import Choices
-from enliven.runtime.memory import MemoryPlan, Needs, Part
+from enliven.runtime.memory import MemoryPlan, Needs, NetworkNeeds
 from enliven.systems.execution import Execution
 from enliven.systems.opening import open_model
 
@@ -42,7 +42,13 @@ def test_a_small_model_in_eight_bits_says_so(here: Path) -> None:
 
 def test_what_is_where() -> None:
     million = 10**6
-    needs = Needs({"backbone": Part(15_872 * million, (million,)), "autoencoder": Part(127 * million), "text": Part(9)})
+    needs = Needs(
+        {
+            "backbone": NetworkNeeds(15_872 * million, (million,)),
+            "autoencoder": NetworkNeeds(127 * million),
+            "text": NetworkNeeds(9),
+        }
+    )
     plan = MemoryPlan("bfloat16", True, True, "int8", True, False, False, needed=3 * 2**30, room=2**32)
     assert placing(Execution("cuda", replace(plan, quantise="fp8")), needs)[1].endswith(
         "15,872 M in fp8, block by block, from memory"

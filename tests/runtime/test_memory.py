@@ -6,36 +6,36 @@ import pytest
 
 from enliven.errors import ConfigError
 from enliven.runtime.machine import Machine
-from enliven.runtime.memory import EIGHT_BITS, MemoryPlan, Needs, Part, Quantise, plan_memory, weights_bytes
+from enliven.runtime.memory import EIGHT_BITS, MemoryPlan, Needs, NetworkNeeds, Quantise, plan_memory, weights_bytes
 
 GIB = 2**30
 MILLION = 10**6
 
 TOON = Needs(
     {
-        "backbone": Part(6 * MILLION, (MILLION,) * 6, working=13 * MILLION),
-        "autoencoder": Part(2 * MILLION, working=10 * MILLION, whole=40 * MILLION),
-        "audio": Part(MILLION),
-        "text": Part(MILLION, (MILLION // 4,) * 3),
+        "backbone": NetworkNeeds(6 * MILLION, (MILLION,) * 6, working=13 * MILLION),
+        "autoencoder": NetworkNeeds(2 * MILLION, working=10 * MILLION, whole=40 * MILLION),
+        "audio": NetworkNeeds(MILLION),
+        "text": NetworkNeeds(MILLION, (MILLION // 4,) * 3),
     },
     cache=2 * MILLION,
 )
 # As found for the models of those names.
 LONGCAT = Needs(
     {
-        "backbone": Part(15_872 * MILLION, (329 * MILLION,) * 48, working=int(3.9 * GIB)),
-        "autoencoder": Part(127 * MILLION, working=int(6.6 * GIB), whole=int(10.6 * GIB)),
-        "audio": Part(94 * MILLION),
-        "text": Part(5_681 * MILLION, (193 * MILLION,) * 24),
+        "backbone": NetworkNeeds(15_872 * MILLION, (329 * MILLION,) * 48, working=int(3.9 * GIB)),
+        "autoencoder": NetworkNeeds(127 * MILLION, working=int(6.6 * GIB), whole=int(10.6 * GIB)),
+        "audio": NetworkNeeds(94 * MILLION),
+        "text": NetworkNeeds(5_681 * MILLION, (193 * MILLION,) * 24),
     },
     cache=int(5.7 * GIB),
 )
 SOUL = Needs(
     {
-        "backbone": Part(6_166 * MILLION, (202 * MILLION,) * 30, working=int(4.5 * GIB)),
-        "autoencoder": Part(890 * MILLION, working=int(8.3 * GIB), whole=int(14.5 * GIB)),
-        "audio": Part(8 * MILLION),
-        "text": Part(5_681 * MILLION, (193 * MILLION,) * 24),
+        "backbone": NetworkNeeds(6_166 * MILLION, (202 * MILLION,) * 30, working=int(4.5 * GIB)),
+        "autoencoder": NetworkNeeds(890 * MILLION, working=int(8.3 * GIB), whole=int(14.5 * GIB)),
+        "audio": NetworkNeeds(8 * MILLION),
+        "text": NetworkNeeds(5_681 * MILLION, (193 * MILLION,) * 24),
     }
 )
 LAPTOP, WORKSTATION = Machine(8 * GIB), Machine(64 * GIB, 24 * GIB)

@@ -45,7 +45,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Section:
     """One part of the report: its checks, the numbers behind them, and pictures by file name."""
 
     title: str
@@ -54,10 +54,10 @@ class Part:
     pictures: Mapping[str, Image.Image] = field(default_factory=dict)
 
 
-def write_report(parts: Iterable[Part], folder: Path, subject: str) -> Path:
+def write_report(parts: Iterable[Section], folder: Path, subject: str) -> Path:
     """Write ``folder/DATE-SUBJECT.json``, ``.md`` and pictures after every part; returns the Markdown's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    about, done = circumstances(subject), list[Part]()
+    about, done = circumstances(subject), list[Section]()
     name = f"{about['date']}-{subject.replace(' ', '-')}"
     for part in parts:
         done.append(part)
@@ -69,7 +69,7 @@ def write_report(parts: Iterable[Part], folder: Path, subject: str) -> Path:
     return folder / f"{name}.md"
 
 
-def as_data(about: Mapping[str, str], parts: Sequence[Part]) -> dict[str, object]:
+def as_data(about: Mapping[str, str], parts: Sequence[Section]) -> dict[str, object]:
     """The report as plain data."""
     return {
         "about": dict(about),
@@ -87,7 +87,7 @@ def as_data(about: Mapping[str, str], parts: Sequence[Part]) -> dict[str, object
     }
 
 
-def as_markdown(about: Mapping[str, str], parts: Sequence[Part], name: str) -> str:
+def as_markdown(about: Mapping[str, str], parts: Sequence[Section], name: str) -> str:
     """The report as a page."""
     lines = [f"# Toon report, {about['date']}: {about['subject']}", ""]
     lines += [f"- {key}: {value}" for key, value in about.items() if key not in ("date", "subject")]

@@ -29,7 +29,7 @@ PINNED_SHARE = 0.7  # of the CPU's memory that may wait for the GPU, out of reac
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class NetworkNeeds:
     """One network: numbers of all ``parameters`` and of those in each of its blocks, and bytes it takes to compute.
 
     ``working`` is taken when it works through what it is given piece by piece, ``whole`` when all at once. In 8 bits,
@@ -51,7 +51,7 @@ class Needs:
     ``asked`` is a type other than that of its size, and ``stored`` says what its weights are in their files.
     """
 
-    parts: Mapping[str, Part]
+    parts: Mapping[str, NetworkNeeds]
     cache: int = 0
     asked: Dtype | None = None
     stored: Quantise = "none"
@@ -161,18 +161,18 @@ def _peak(plan: MemoryPlan, needs: Needs, machine: Machine) -> int:
     reading = text + (parts[TEXT].working if TEXT in parts else 0)
     kept = 0 if plan.release_text else text
     making = kept + parts[BACKBONE].working + (needs.cache if plan.cache else 0)
-    decoder = parts.get(AUTOENCODER, Part(0))
+    decoder = parts.get(AUTOENCODER, NetworkNeeds(0))
     decoding = kept + (decoder.working if plan.stream_decoder else decoder.whole)
     return stays + max(reading, making, decoding)
 
 
-def _resident(name: str, part: Part, plan: MemoryPlan, copies: int) -> int:
+def _resident(name: str, part: NetworkNeeds, plan: MemoryPlan, copies: int) -> int:
     comes = part.blocks and ((name == BACKBONE and plan.offload) or (name == TEXT and plan.release_text))
     parameters = part.parameters - sum(part.blocks) + copies * max(part.blocks) if comes else part.parameters
     return _bytes(name, part, plan, parameters)
 
 
-def _bytes(name: str, part: Part, plan: MemoryPlan, parameters: int) -> int:
+def _bytes(name: str, part: NetworkNeeds, plan: MemoryPlan, parameters: int) -> int:
     """Bytes of so many parameters of a part; in 8 bits, with what is beside them in all of it."""
     width = BYTES[plan.dtype] if name in IN_DTYPE else BYTES["float32"]
     if name != BACKBONE or plan.quantise == "none":

@@ -20,7 +20,7 @@ from enliven.models.int8 import to_int8
 from enliven.models.networks import PARTS, NetworkParams, Params, build_network
 from enliven.models.quantised import QuantisedLinear
 from enliven.runtime.attention import CrossAttend, SelfAttend
-from enliven.runtime.memory import AUTOENCODER, BACKBONE, TEXT, Dtype, Needs, Part
+from enliven.runtime.memory import AUTOENCODER, BACKBONE, TEXT, Dtype, Needs, NetworkNeeds
 from enliven.systems.spec import ModelSpec
 from enliven.types import Conditioning, LatentLayout, Text
 
@@ -64,15 +64,15 @@ def example_pass(
 def model_needs(spec: ModelSpec, dtype: Dtype | None = None) -> Needs:
     """What all networks of a model need for a clip of its own size, in its own type or another. Raises MissingExtra."""
     networks = {name: shapes_of(getattr(spec.params, name)) for name in PARTS}
-    parts = {name: Part(_count(network)) for name, network in networks.items()}
+    parts = {name: NetworkNeeds(_count(network)) for name, network in networks.items()}
     decoder = networks[AUTOENCODER]
     if spec.decoder in spec.params.decoders:
         decoder = shapes_of(spec.params.decoders[spec.decoder])
-        parts[spec.decoder] = Part(_count(decoder))
+        parts[spec.decoder] = NetworkNeeds(_count(decoder))
     text = tuple(map(_count, networks[TEXT].network.encoder.block))
-    parts[TEXT] = Part(parts[TEXT].parameters, text)
+    parts[TEXT] = NetworkNeeds(parts[TEXT].parameters, text)
     with FakeTensorMode(), torch.no_grad():
-        parts[AUTOENCODER] = Part(parts[AUTOENCODER].parameters, (), *_decoding(spec, decoder))
+        parts[AUTOENCODER] = NetworkNeeds(parts[AUTOENCODER].parameters, (), *_decoding(spec, decoder))
         needs = Needs(parts, asked=dtype, stored="int8" if spec.quantised else "none")
         parts[BACKBONE], cache = _backbone_part(spec, networks[BACKBONE], DTYPES[needs.dtype])
     return replace(needs, cache=cache)
@@ -137,7 +137,7 @@ class PeakMemory(TorchDispatchMode):
         self.held -= size
 
 
-def _backbone_part(spec: ModelSpec, backbone: Any, dtype: torch.dtype) -> tuple[Part, int]:
+def _backbone_part(spec: ModelSpec, backbone: Any, dtype: torch.dtype) -> tuple[NetworkNeeds, int]:
     """The backbone, and the bytes of the keys it keeps. One block is run: all are alike."""
     parameters, blocks = _count(backbone), tuple(map(_count, backbone.blocks))
     exact, scales = _beside_small(shapes_of(spec.params.backbone))
@@ -147,7 +147,7 @@ def _backbone_part(spec: ModelSpec, backbone: Any, dtype: torch.dtype) -> tuple[
     with _attending_freely(filled(backbone, dtype=dtype)), PeakMemory() as memory:
         given.run(backbone, cache)
     kept = _kept(cache[0]) if cache is not None and cache.filled else 0
-    part = Part(parameters, blocks, memory.peak - kept, exact=exact, scales=scales)
+    part = NetworkNeeds(parameters, blocks, memory.peak - kept, exact=exact, scales=scales)
     return part, kept * len(blocks)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from enliven.errors import RequestError
 from enliven.models.layered import LORA, own_loras
 from enliven.models.lora import Lora, attach_lora, read_lora
-from enliven.models.networks import PARTS, NetworkParams, Networks, find_hearing, find_parts, gathered, params_of
+from enliven.models.networks import PARTS, NetworkParams, Networks, completed, find_hearing, find_parts, params_of
 from enliven.models.published import Part, open_published
 from enliven.runtime.attention import load_kernel, use_kernel
 from enliven.runtime.choices import AS_IT_IS, Choices, split_strength
@@ -50,7 +50,7 @@ class Opening:
         for name, part in sorted(self.parts.items(), key=lambda part: part[0] == BACKBONE):  # the largest last
             networks[name] = self.execution.load(name, part, self._attach if name == BACKBONE else None)
             on_progress(Progress(f"loading {self.spec.name}", len(networks), len(self.parts)))
-        return gathered(networks, self.folder, self.execution.device, self.execution.dtype)
+        return completed(networks, self.folder, self.execution.device, self.execution.dtype)
 
     def _attach(self, backbone: Any) -> None:
         use_kernel(backbone, self.choices.attention)

@@ -22,7 +22,7 @@ from enliven.data.manifest import read_manifest
 from enliven.data.order import Order, Process
 from enliven.errors import ConfigError, RequestError
 from enliven.media.mux import write_video
-from enliven.models.networks import gathered
+from enliven.models.networks import completed
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.train.backbones import BACKBONE, LoraChoice, LoraFlow
@@ -209,7 +209,7 @@ def _sample(recipe: BackboneRecipe, beginning: Beginning) -> Sample | None:
         beside = {name: part.load().to(recipe.device) for name, part in beginning.parts.items() if name != BACKBONE}
         computing = torch.autocast(torch.device(recipe.device).type, torch.bfloat16, enabled=recipe.config.halves)
         with computing, running(networks[BACKBONE]) as runs:
-            made = gathered({BACKBONE: runs, **beside}, beginning.folder, recipe.device)
+            made = completed({BACKBONE: runs, **beside}, beginning.folder, recipe.device)
             write_video(AvatarPipeline(beginning.spec, made).generate(request), path.with_suffix(".mp4"))
 
     return sample

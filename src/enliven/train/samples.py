@@ -10,7 +10,7 @@ from torch import nn
 
 from enliven.media.image import to_image
 from enliven.media.mux import write_video
-from enliven.models.networks import gathered, load_network
+from enliven.models.networks import completed, load_network
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.systems.spec import ModelSpec
@@ -38,7 +38,7 @@ def talking_sample(spec: ModelSpec, weights: Path, seconds: float = 2.0, steps: 
             for network in beside.values():
                 network.to(place)
             parts: dict[str, Any] = {"backbone": runs, **beside}
-            pipeline = AvatarPipeline(spec, gathered(parts, weights, place))
+            pipeline = AvatarPipeline(spec, completed(parts, weights, place))
             video = pipeline.generate(_request(spec, Path(folder) / "portrait.png", seconds, steps))
         write_video(video, path.with_suffix(".mp4"))
 
