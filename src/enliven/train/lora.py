@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -57,7 +58,7 @@ class WithLora(nn.Module):
     @contextmanager
     def at_work(self) -> Iterator[nn.Module]:
         """The network with the LoRA switched on; afterwards it is as it was."""
-        before = [adapter.strength for adapter in self.adapters]
+        before: list[Any] = [adapter.strength for adapter in self.adapters]
         self._switch([1.0] * len(before))
         try:
             yield self._network[0]
