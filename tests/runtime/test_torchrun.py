@@ -110,7 +110,7 @@ def batch_in_each_process(folder: Path) -> None:
     AvatarPipeline.clips = WHOLE  # type: ignore[method-assign]
     assert run(["batch", "list.toml", "-o", "shared", *HALVES]) == 1
     assert run(["batch", "list.toml", "-o", "shared", *HALVES]) == 1, "nothing is left to be made"
-    assert run(["demo", "--weights", "tiny", "--speech", "question", *HALVES]) == 0
+    assert run(["demo", "--model", "longcat-toon", "--weights", "tiny", "--speech", "question", *HALVES]) == 0
 
 
 @pytest.mark.slow
