@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from enliven.diffusion.guidance import Guidance
 from enliven.diffusion.sample import AnchorSchedule, even_anchors
 from enliven.diffusion.solvers import Renoise, Solver, UniPC
 from enliven.errors import Cancelled, MediaError, RequestError
+from enliven.media import vocals
 from enliven.media.audio import read_audio
 from enliven.media.regions import Box, box_masks
 from enliven.media.video import read_video
@@ -18,8 +20,9 @@ from enliven.media.voices import Turns
 from enliven.pipeline import AvatarPipeline, GenerateRequest
 from enliven.request import Scene
 from enliven.run import read_record, read_result, resume, start
+from enliven.runtime.choices import Choices
 from enliven.systems.carry import Reencode
-from enliven.types import OnProgress, Progress
+from enliven.types import Audio, OnProgress, Progress
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec, write_portrait, write_speech
 
 
@@ -58,8 +61,8 @@ def stopping(after: int) -> OnProgress:
     return listen
 
 
-def load(pipeline: AvatarPipeline) -> Callable[[str], AvatarPipeline]:
-    return lambda name: pipeline
+def load(pipeline: AvatarPipeline) -> Callable[[str, Choices], AvatarPipeline]:
+    return lambda name, choices: pipeline
 
 
 def test_a_run_ends_in_a_video_with_sound(pipeline: AvatarPipeline, inputs: Path, whole: Path) -> None:
@@ -122,6 +125,69 @@ def test_other_weights_of_what_parts_the_voice_are_noticed(pipeline: AvatarPipel
     weights.write_bytes(b"others")
     with pytest.raises(RequestError, match=r"a\.safetensors has changed"):
         resume(tmp_path / "run", load=load(pipeline))
+
+
+def finding(monkeypatch: pytest.MonkeyPatch, samples: int | None) -> None:
+    """A stand-in for a library that finds a voice: the sound, so much later. Without a number, it is not there."""
+
+    def later(sound: Audio) -> Audio:
+        if samples is None:
+            raise RuntimeError("the library is gone")
+        return Audio(sound.samples.roll(samples, dims=-1), sound.rate)
+
+    monkeypatch.setattr(vocals, "find_separator", lambda _: later)
+
+
+@pytest.mark.parametrize(("first", "then"), [(5000, 9000), (5000, None), (None, 5000)], ids=["other", "gone", "come"])
+def test_a_resumed_run_listens_to_the_voice_it_began_with(
+    pipeline: AvatarPipeline,
+    inputs: Path,
+    tmp_path: Path,
+    first: int | None,
+    then: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    request, folder = replace(asked(inputs), vocals="centre"), tmp_path / "stopped"
+    finding(monkeypatch, first)
+    whole = start(pipeline, request, tmp_path / "whole").read_bytes()
+    with pytest.raises(Cancelled):
+        start(pipeline, request, folder, on_progress=stopping(3))
+    assert len(list(folder.glob("voice_*"))) == 1
+    finding(monkeypatch, then)
+    assert resume(folder, load=load(pipeline)).read_bytes() == whole
+    assert not list(folder.glob("voice_*")), "it is done"
+    assert start(pipeline, request, tmp_path / "other").read_bytes() != whole, "what is listened to decides"
+
+
+def test_a_run_without_the_voice_it_began_with_does_not_go_on(
+    pipeline: AvatarPipeline, inputs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Cancelled):
+        start(pipeline, replace(asked(inputs), vocals="centre"), folder, on_progress=stopping(3))
+    (voice,) = folder.glob("voice_*")
+    voice.write_bytes(b"half")
+    with pytest.raises(MediaError, match=r"voice_\w+\.safetensors is damaged"):
+        resume(folder, load=load(pipeline))
+    voice.unlink()
+    with pytest.raises(RequestError, match=r"the voice of speech\.wav is no longer kept"):
+        resume(folder, load=load(pipeline))
+
+
+def test_nothing_is_kept_of_a_voice_where_no_run_was_begun(
+    pipeline: AvatarPipeline, inputs: Path, tmp_path: Path
+) -> None:
+    """A voice that was kept by a start that failed is not that of the next one."""
+
+    class Failing(AvatarPipeline):
+        def encode(self, *given: object) -> NoReturn:
+            super().encode(*given)  # type: ignore[arg-type]
+            raise Cancelled("stopped")
+
+    request, folder = replace(asked(inputs), vocals="centre"), tmp_path / "run"
+    with pytest.raises(Cancelled):
+        start(Failing(pipeline.spec, pipeline.networks), request, folder)
+    assert not folder.exists()
 
 
 def test_other_weights_are_noticed(pipeline: AvatarPipeline, inputs: Path, tmp_path: Path) -> None:

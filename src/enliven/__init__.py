@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from enliven.pipeline import AvatarPipeline
     from enliven.request import GenerateRequest, Scales, Scene
     from enliven.run import resume, start
+    from enliven.runtime.choices import Choices
     from enliven.systems import MODELS, find_model
     from enliven.systems.spec import ModelSpec
     from enliven.types import Audio, Progress, Video
@@ -26,6 +27,7 @@ __all__ = [
     "Audio",
     "AvatarPipeline",
     "Box",
+    "Choices",
     "EnlivenError",
     "GenerateRequest",
     "ModelSpec",
@@ -46,6 +48,7 @@ HOMES = {
     "pipeline": ("AvatarPipeline",),
     "request": ("GenerateRequest", "Scales", "Scene"),
     "run": ("resume", "start"),
+    "runtime.choices": ("Choices",),
     "systems": ("MODELS", "find_model"),
     "systems.spec": ("ModelSpec",),
     "types": ("Audio", "Progress", "Video"),

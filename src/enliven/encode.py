@@ -19,6 +19,7 @@ from enliven.media.audio import SPEECH_RATE, audio_stream
 from enliven.media.container import open_media
 from enliven.media.image import fit_frames, fit_to, from_pixels, read_portrait, to_image
 from enliven.media.video import read_first_frame, read_video
+from enliven.media.vocals import Hear, heard_voice
 from enliven.models.audio import SpeechFeatures
 from enliven.models.feature_cache import FeatureCache
 from enliven.models.networks import Networks
@@ -131,12 +132,12 @@ def lay_out(
 
 
 @torch.no_grad()
-def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks) -> Encoded:
-    """Read and encode everything once. Raises RequestError, MediaError, and WeightsError for a missing network."""
+def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks, hear: Hear = heard_voice) -> Encoded:
+    """Read, ``hear`` and encode everything once. Raises RequestError, MediaError; WeightsError without a network."""
     spec.carry.check(networks)
     networks.decoder(spec.decoder)
     picture = read_picture(request)
-    tracks = speech_tracks(request)
+    tracks = speech_tracks(request, hear)
     outline = lay_out(request, spec, picture, tracks)
     if picture is not None and isinstance(networks.autoencoder, ToonAutoencoder) and not shows_drawing(picture):
         logger.warning("no drawn face is in the picture: photographs are outside what %s has learnt", spec.name)

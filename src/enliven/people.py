@@ -13,7 +13,7 @@ from enliven.errors import RequestError
 from enliven.media.audio import speech_blocks
 from enliven.media.regions import Box, equal_boxes, speaker_regions
 from enliven.media.speakers import FaceFinder, Speaker, find_speakers, speakers_in_boxes, speakers_in_masks
-from enliven.media.vocals import heard_voice
+from enliven.media.vocals import Hear, heard_voice
 from enliven.media.voices import arrange_voices
 from enliven.request import GenerateRequest
 from enliven.toonworld.find_faces import find_faces
@@ -25,13 +25,14 @@ SOUND_RATE = 48_000  # of the mixed track that is heard in the video
 FINDER: FaceFinder = find_faces
 
 
-def speech_tracks(request: GenerateRequest) -> tuple[Float[Tensor, "samples"], ...]:
+def speech_tracks(request: GenerateRequest, hear: Hear = heard_voice) -> tuple[Float[Tensor, "samples"], ...]:
     """What each person says, at 16 kHz and all of equal length; one empty track without audio. Raises MediaError."""
     if not any(request.audio):
         return (torch.zeros(0),)
     if len(request.audio) == 1:
-        return (_speech(request.audio[0], request.vocals),)
-    return tuple(arrange_voices([_speech(path, request.vocals) for path in request.audio], request.turns).tracks)
+        return (_speech(request.audio[0], request.vocals, hear),)
+    voices = [_speech(path, request.vocals, hear) for path in request.audio]
+    return tuple(arrange_voices(voices, request.turns).tracks)
 
 
 def soundtrack(request: GenerateRequest) -> Path | Audio | None:
@@ -79,5 +80,5 @@ def shows_drawing(picture: Image.Image) -> bool:
     return bool(find_faces(pixels))
 
 
-def _speech(path: Path | None, vocals: str | None) -> Float[Tensor, "samples"]:
-    return heard_voice(path, vocals) if path else torch.zeros(0)
+def _speech(path: Path | None, vocals: str | None, hear: Hear) -> Float[Tensor, "samples"]:
+    return hear(path, vocals) if path else torch.zeros(0)

@@ -1,7 +1,7 @@
 """Portrait, speech and prompt to a video of any length. Written once: what a paper adds is in its ``ModelSpec``."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +11,14 @@ from torch import Tensor
 
 from enliven.encode import Encoded, Handover, encode
 from enliven.media.audio import read_audio
+from enliven.media.vocals import Hear, heard_voice
 from enliven.models.networks import Networks
 from enliven.people import soundtrack
 from enliven.request import GenerateRequest, Scales
-from enliven.runtime.memory import Memory
+from enliven.runtime.choices import AS_IT_IS, Choices
 from enliven.runtime.mesh import Parallel, join
 from enliven.systems.execution import Execution
-from enliven.systems.opening import AS_IT_IS, Choices, Dtype, Opening, Quantise, open_model
+from enliven.systems.opening import Opening, open_model
 from enliven.systems.spec import ModelSpec
 from enliven.types import ClipPlan, Conditioning, LatentClip, OnProgress, Progress, Video, ignore_progress
 
@@ -49,48 +50,22 @@ class AvatarPipeline:
         self.device = networks.device
 
     @classmethod
-    def load(  # noqa: PLR0913 - all of them by name
+    def load(
         cls,
         model: str | None = None,
+        choices: Choices = AS_IT_IS,
         *,
         device: str = "auto",
-        dtype: Dtype = "auto",
-        quantise: Quantise = "auto",
-        memory: Memory = "auto",
-        attention: str = "auto",
-        weights: Path | str | None = None,
-        base: Path | str | None = None,
-        loras: Sequence[str] = (),
-        expressiveness: float | None = None,
         parallel: Parallel | None = None,
         on_progress: OnProgress = ignore_progress,
     ) -> "AvatarPipeline":
-        """A model by name, or the one that a folder of ``weights`` is for; without either, longcat-toon.
+        """A model by name, or the one that a folder of ``choices.weights`` is for; without either, longcat-toon.
 
-        ``weights`` is a folder as it is published, or one that was saved here; it may hold several models, of which
-        the first is taken. ``base`` is that of LongCat-Video, where it is not beside a published avatar. It runs on a
-        GPU where there is one. Backbone and text encoder have ``dtype``, or ``auto``: published ones the type they are
-        published in, others float32 (bfloat16 from 10^9 parameters on). Each of ``loras`` is a file beside the
-        backbone, ``PATH`` or ``PATH:STRENGTH``. ``expressiveness`` is for LongCat-Video-Avatar 1.5: the strength of the
-        LoRA that made it quick, 1 as trained.
-
-        Large models run in the memory that there is: ``memory`` and ``quantise`` are those of ``plan_memory``, and the
-        plan is in ``execution``. ``attention`` is a kernel by name, see ``kernel_names``.
-
-        With ``parallel``, as many processes as it says share the work: ``torchrun`` starts them, all of them load the
+        It runs on a GPU where there is one, in the memory that there is; the plan is in ``execution``. With
+        ``parallel``, as many processes as it says share the work: ``torchrun`` starts them, all of them load the
         model and then call it alike, and each has the whole video. Raises RequestError, also for
         a model that does not fit, ConfigError, WeightsError, MissingExtra.
         """
-        choices = Choices(
-            dtype=dtype,
-            quantise=quantise,
-            memory=memory,
-            attention=attention,
-            weights=Path(weights) if weights else None,
-            base=Path(base) if base else None,
-            loras=tuple(loras),
-            expressiveness=expressiveness,
-        )
         mesh = None if parallel is None else join(parallel, device)
         place = chosen_device(device) if mesh is None else str(mesh.device)
         return cls.opened(open_model(model, choices.absolute(), place, mesh), on_progress)
@@ -99,6 +74,10 @@ class AvatarPipeline:
     def opened(cls, opening: Opening, on_progress: OnProgress = ignore_progress) -> "AvatarPipeline":
         """A model that was found and planned for, loaded. Raises WeightsError."""
         return cls(opening.spec, opening.load(on_progress), opening.choices, opening.execution)
+
+    def varied(self, spec: ModelSpec) -> "AvatarPipeline":
+        """The same model with other strategies, loaded and run as it is."""
+        return type(self)(spec, self.networks, self.choices, self.execution)
 
     def generate(self, request: GenerateRequest, on_progress: OnProgress = ignore_progress) -> Video:
         """The whole video, with the sound of the request, in memory. Raises RequestError, MediaError."""
@@ -113,9 +92,9 @@ class AvatarPipeline:
         for clip in self.clips(spec, self.encode(request, spec), request.seed, on_progress=on_progress):
             yield Video(clip.frames, float(spec.geometry.fps))
 
-    def encode(self, request: GenerateRequest, spec: ModelSpec) -> Encoded:
+    def encode(self, request: GenerateRequest, spec: ModelSpec, hear: Hear = heard_voice) -> Encoded:
         """Everything the clips are told."""
-        return encode(request, spec, self.networks)
+        return encode(request, spec, self.networks, hear)
 
     def clips(
         self,

@@ -2,6 +2,7 @@
 
     run.json                    the request, what the model made of it, versions, hashes of the inputs
     clip_00000.mp4 ...          the frames of finished clips
+    voice_....safetensors       what is listened to of a recording, where a voice is parted from music and noise
     handover_00000.safetensors  what the last finished clip hands to the next; a clip counts once this is there
     progress.jsonl              when which step was done, and what a clip had to tell
     result.json                 where the video is, at the end, and what was worth telling of each clip
@@ -33,13 +34,13 @@ from enliven.media.mux import join_segments
 from enliven.media.regions import bounding_box
 from enliven.media.storage import check_target, replacing, storage_error
 from enliven.media.video import encode_segment
-from enliven.media.vocals import located, weight_files
+from enliven.media.vocals import KeptVoices, heard_voice, located, weight_files
 from enliven.models.networks import fingerprint
 from enliven.people import soundtrack
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
+from enliven.runtime.choices import AS_IT_IS, Choices
 from enliven.runtime.memory import Memory
-from enliven.systems.opening import AS_IT_IS, Choices
 from enliven.systems.spec import ModelSpec
 from enliven.types import OnProgress, Progress, ignore_progress
 
@@ -92,7 +93,8 @@ def start(
     check(request, output or folder / VIDEO)
     with _alone(folder):
         target = check_target(output or folder / VIDEO)
-        encoded = _encode(pipeline, request, on_progress)
+        KeptVoices(folder).forget()  # those of a run that was never begun
+        encoded = _encode(pipeline, request, folder, on_progress)
         record = _record(pipeline, request, target, encoded)
         _write(folder / RECORD, asdict(record))
         return _work(pipeline, record, folder, encoded, on_progress)
@@ -129,17 +131,18 @@ def resume(
         return record.output
     choices = record.choices if memory is None else replace(record.choices, memory=memory)
     if not writes:
-        return _accompany(load(record.model, **choices.given), record.request, record.output, folder)
+        return _accompany(load(record.model, choices), record.request, record.output, folder)
     with _alone(folder):
         check_inputs(record)
-        pipeline = load(record.model, **choices.given)
+        _check_voices(record, folder)
+        pipeline = load(record.model, choices)
         if fingerprint(pipeline.networks) != record.weights:
             raise RequestError(
                 f"the weights of {record.model} are not those the run was started with", hint="start it anew"
             )
         if record.versions != _versions():
             logger.warning("started with %s, resumed with %s: the bytes may differ", record.versions, _versions())
-        encoded = _encode(pipeline, record.request, on_progress)
+        encoded = _encode(pipeline, record.request, folder, on_progress)
         _check_resolved(record, _resolved(record.request.apply(pipeline.spec), encoded))
         return _work(pipeline, record, folder, encoded, on_progress)
 
@@ -165,6 +168,7 @@ def read_result(folder: Path) -> Result:
 def _work(pipeline: AvatarPipeline, record: Record, folder: Path, encoded: Encoded, on_progress: OnProgress) -> Path:
     spec, request = record.request.apply(pipeline.spec), record.request
     after = _last_handover(folder, pipeline.device)
+    pipeline.execution.meet()  # the others have seen what is there; from now on it changes
     fps = float(spec.geometry.fps)
     with _journal(folder / PROGRESS) as keep:
 
@@ -186,6 +190,7 @@ def _work(pipeline: AvatarPipeline, record: Record, folder: Path, encoded: Encod
     _write(folder / RESULT, asdict(result))
     for path in [*segments, *folder.glob("handover_*.safetensors")]:
         path.unlink()
+    KeptVoices(folder).forget()
     return record.output
 
 
@@ -193,17 +198,18 @@ def _accompany(pipeline: AvatarPipeline, request: GenerateRequest, output: Path,
     """Share in the work of the process that writes, from a run folder on that was ``begun``; the steps are the same."""
     spec = request.apply(pipeline.spec)
     fingerprint(pipeline.networks)  # shared weights are read together
-    encoded = pipeline.encode(request, spec)
+    encoded = pipeline.encode(request, spec, heard_voice if begun is None else KeptVoices(begun))
     after = None if begun is None else _last_handover(begun, pipeline.device)
+    pipeline.execution.meet()
     if after is None or after[0] + 1 < len(encoded.plans):
         for _ in pipeline.clips(spec, encoded, request.seed, after=after):
             pass
     return output
 
 
-def _encode(pipeline: AvatarPipeline, request: GenerateRequest, on_progress: OnProgress) -> Encoded:
+def _encode(pipeline: AvatarPipeline, request: GenerateRequest, folder: Path, on_progress: OnProgress) -> Encoded:
     on_progress(Progress("reading the inputs", 0, 1))
-    encoded = pipeline.encode(request, request.apply(pipeline.spec))
+    encoded = pipeline.encode(request, request.apply(pipeline.spec), KeptVoices(folder))
     on_progress(Progress("reading the inputs", 1, 1))
     return encoded
 
@@ -275,6 +281,15 @@ def check_inputs(record: Record) -> None:
             raise RequestError(f"{name} has changed since the run was started", hint="put it back, or start anew")
 
 
+def _check_voices(record: Record, folder: Path) -> None:
+    """Refuse a run that would go on with another voice than it began with. Raises RequestError."""
+    request, voices = record.request, KeptVoices(folder)
+    if request.vocals and any(folder.glob("handover_*.safetensors")):
+        for path in filter(None, request.audio):
+            if not voices.place(path).exists():
+                raise RequestError(f"the voice of {path.name} is no longer kept in {folder}", hint="start it anew")
+
+
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -341,6 +356,7 @@ def _alone(folder: Path) -> Iterator[None]:
         finally:
             if new and not (folder / RECORD).exists():
                 lock.unlink(missing_ok=True)
+                KeptVoices(folder).forget()
                 with suppress(OSError):
                     folder.rmdir()
 

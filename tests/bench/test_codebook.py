@@ -11,7 +11,10 @@ from enliven.bench.codebook import LongVideos, OnlyWatch, carry_of, checks, drif
 from enliven.bench.codebook_drift import Drift
 from enliven.errors import ConfigError, WeightsError
 from enliven.pipeline import AvatarPipeline
+from enliven.runtime.choices import Choices
+from enliven.runtime.memory import MemoryPlan
 from enliven.systems.carry import RepairLatents
+from enliven.systems.execution import Execution
 from enliven.types import LatentClip, Progress
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec
 
@@ -47,6 +50,20 @@ def test_every_variant_is_made_once_and_compared(tmp_path: Path, monkeypatch: py
     assert {path.name.split("codebook-")[1] for path in page.parent.glob("*.png")} == {"drift.png", "frames.png"}
     monkeypatch.setattr(module, "start", lambda *_, **__: pytest.fail("made again"))
     drift_report(videos(tmp_path), ["none", "50"], tmp_path / "out")
+
+
+def test_videos_run_as_the_model_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    how = Execution(plan=MemoryPlan("float32", stream_decoder=True, cache=False))
+    loaded = AvatarPipeline(tiny_soul(), tiny_soul_networks(), Choices(memory="low"), how)
+    ran, clips = [], AvatarPipeline.clips
+
+    def watched(pipeline: AvatarPipeline, *given: object, **options: object):  # type: ignore[no-untyped-def]
+        ran.append((pipeline.execution, pipeline.choices, pipeline.spec.carry))
+        yield from clips(pipeline, *given, **options)
+
+    monkeypatch.setattr(AvatarPipeline, "clips", watched)
+    LongVideos(loaded, case(0.4), tmp_path).made("95")
+    assert ran == [(how, Choices(memory="low"), RepairLatents(95.0))]
 
 
 def test_other_weights_have_other_folders(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from enliven.bench.cards import CARD
-from enliven.bench.report import Check, Part, write_report
+from enliven.bench.report import Check, Section, write_report
 
 
 @pytest.mark.parametrize(
@@ -25,10 +25,10 @@ def test_a_check_lies_within_its_bounds_or_fails(check: Check, passed: bool, tar
 
 
 def test_the_report_is_a_page_and_data_with_pictures(tmp_path: Path) -> None:
-    good = Part(
+    good = Section(
         "First", [Check("speed", 1.5, most=2.0, unit="s")], {"more": [1, 2]}, {"plot": Image.new("RGB", (9, 9))}
     )
-    bad = Part("Second", [Check("truth", 0.1, least=0.8)])
+    bad = Section("Second", [Check("truth", 0.1, least=0.8)])
     page = write_report([good, bad], tmp_path, "a model")
     text = page.read_text()
     assert "| speed | 1.5 s | ≤ 2 | pass |" in text
@@ -43,7 +43,7 @@ def test_the_report_is_a_page_and_data_with_pictures(tmp_path: Path) -> None:
 
 def test_finished_parts_are_kept_when_a_later_one_breaks(tmp_path: Path) -> None:
     def parts():  # type: ignore[no-untyped-def]
-        yield Part("First", [Check("speed", 1.5)])
+        yield Section("First", [Check("speed", 1.5)])
         raise RuntimeError("no power")
 
     with pytest.raises(RuntimeError):
@@ -58,14 +58,14 @@ def test_the_cards_tell_of_a_report_as_soon_as_it_is_written(tmp_path: Path) -> 
     places = {"weights": tmp_path / "weights", "root": tmp_path}
 
     def stopped():  # type: ignore[no-untyped-def]
-        yield Part("First", [Check("speed", 1.5)])
+        yield Section("First", [Check("speed", 1.5)])
         raise RuntimeError("no power")
 
     (tmp_path / "benchmarks").mkdir()
-    write_report([Part("First", [Check("speed", 0.5)])], tmp_path / "elsewhere", "longcat-toon", **places)
+    write_report([Section("First", [Check("speed", 0.5)])], tmp_path / "elsewhere", "longcat-toon", **places)
     assert not card.exists()
     for folder, value in ((tmp_path / "benchmarks", 2.5), (tmp_path / "benchmarks" / "speed", 3.5)):
-        write_report([Part("First", [Check("speed", value)])], folder, "longcat-toon", **places)
+        write_report([Section("First", [Check("speed", value)])], folder, "longcat-toon", **places)
         assert f"| speed | {value} |" in card.read_text(encoding="utf-8")
     with pytest.raises(RuntimeError):
         write_report(stopped(), tmp_path / "benchmarks", "longcat-toon", **places)

@@ -8,7 +8,7 @@ from bench_cases import case
 from enliven.bench import toon
 from enliven.bench.cases import Case
 from enliven.bench.performance import Performance
-from enliven.bench.report import Part
+from enliven.bench.report import Section
 from enliven.bench.talkers import Drawn
 from enliven.bench.toon import Bench, Plan, toon_report
 from enliven.errors import ConfigError
@@ -46,7 +46,7 @@ def bench(talker: Drawn | Wrong) -> Bench:
     return made
 
 
-def failed(part: Part) -> set[str]:
+def failed(part: Section) -> set[str]:
     return {check.name for check in part.checks if not check.passed}
 
 

@@ -25,7 +25,7 @@ from enliven.errors import RequestError, WeightsError
 from enliven.media.voices import Turns
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
-from enliven.systems.opening import Choices
+from enliven.runtime.choices import Choices
 from enliven.types import Progress, ignore_progress
 from tiny import write_portrait, write_speech
 
@@ -81,14 +81,14 @@ def test_jobs_of_one_model_stand_together_and_it_is_loaded_once(here: Path, monk
     assert [job.name for job in jobs] == ["0", "2", "1", "3"]
     loaded, real = [], batch_jobs.load
 
-    def counted(model: str, *given: object, **choices: object) -> AvatarPipeline:
+    def counted(model: str, *given: object) -> AvatarPipeline:
         loaded.append(model)
-        return real(model, *given, **choices)
+        return real(model, *given)
 
     monkeypatch.setattr(batch_jobs, "load", counted)
     load = Loader(ignore_progress)
     for job in jobs:
-        load(job.model, **job.choices.given)
+        load(job.model, job.choices)
     assert loaded == ["tiny", "tiny-soul"]
 
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_loaded_is_tried_once(monkeypatch: pytest.MonkeyPatch) ->
     load = Loader(ignore_progress)
     for _ in range(3):
         with pytest.raises(WeightsError, match="torn"):
-            load("tiny")
+            load("tiny", Choices())
     assert tried == ["tiny"]
 
 

@@ -2,15 +2,18 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from enliven import config
 from enliven.cli import app
-from enliven.commands.flags import Inputs, Published, Sampling, arguments, values
+from enliven.commands.flags import SPELLED, Inputs, Opened, Published, Running, Sampling, arguments, values
 from enliven.errors import ConfigError
 from enliven.media.regions import Box
 from enliven.request import Scene
+from enliven.runtime.choices import Choices, DtypeChoice, QuantiseChoice
+from enliven.runtime.memory import Memory
 
 
 def test_only_what_was_given_is_said() -> None:
@@ -50,8 +53,36 @@ def test_a_size_that_is_none_is_refused(size: str) -> None:
 )
 def test_values_become_arguments_that_mean_the_same(given: dict[str, object]) -> None:
     _, bound, _ = app.parse_args(["generate", *arguments(given)], exit_on_error=False, print_error=False)
-    said = values(bound.arguments.get("inputs", Inputs()), bound.arguments.get("sampling", Sampling()))
+    said = values(*(bound.arguments.get(name) for name in ("inputs", "sampling", "opened")))
     assert said == given
+
+
+def test_every_choice_has_a_flag_and_every_flag_of_a_model_is_a_choice() -> None:
+    """But for the name of the model, and who shares the work."""
+    flags = {field.name for field in fields(Opened)}
+    assert flags - {"model", "parallel"} == {field.name for field in fields(Choices)}
+    hints = get_type_hints(Opened)
+    assert {name: hints[name] for name in ("dtype", "quantise", "memory")} == {
+        "dtype": DtypeChoice | None,
+        "quantise": QuantiseChoice | None,
+        "memory": Memory | None,
+    }
+
+
+@pytest.mark.parametrize("command", ["generate", "batch", "demo", "resume"])
+def test_commands_that_run_a_model_have_the_same_flags_for_it(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    app([command, "--help"], result_action="return_value")
+    shown = capsys.readouterr().out.split()
+    group = Running if command == "resume" else Opened
+    for name in (SPELLED.get(field.name, f"--{field.name}") for field in fields(group)):
+        assert shown.count(name) == 1, name
+
+
+def test_who_shares_the_work_is_in_no_run_file() -> None:
+    assert values(Opened(memory="low", parallel="context=2")) == {"memory": "low"}
 
 
 def test_a_timeline_is_said_as_a_setting() -> None:
@@ -85,8 +116,7 @@ def test_somebody_silent_and_boxes_are_said_as_flags() -> None:
 def test_flags_of_published_scripts_mean_the_same_and_ours_win(script: str, ours: str) -> None:
     def understood(line: str) -> dict[str, object]:
         _, bound, _ = app.parse_args(f"generate {line}".split(), exit_on_error=False, print_error=False)
-        groups = (bound.arguments.get(name) for name in ("as_published", "inputs", "sampling"))
-        return values(*(group for group in groups if group is not None))
+        return values(*(bound.arguments.get(name) for name in ("as_published", "inputs", "sampling", "opened")))
 
     assert understood(script) == understood(ours) != {}
 

@@ -1,10 +1,12 @@
 """The list of models, what is said of folders of weights, and what would be fetched."""
 
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from enliven.cli import run
@@ -133,8 +135,19 @@ def test_a_pointer_instead_of_weights(place: Path, capsys: pytest.CaptureFixture
 
 def test_a_pickle_instead_of_weights(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ears = place / "LongCat-Video-Avatar" / "chinese-wav2vec2-base"
-    (ears / "model.safetensors").rename(ears / "pytorch_model.bin")
-    assert "only safetensors are read" in refused(place / "LongCat-Video-Avatar", capsys)[1]
+    state = load_file(ears / "model.safetensors")
+    (ears / "model.safetensors").unlink()
+    torch.save(state, ears / "pytorch_model.bin")
+    out, err = refused(place / "LongCat-Video-Avatar", capsys)
+    assert f"error: {ears / 'pytorch_model.bin'} is a pickle; only safetensors are read" in err
+    (hint,) = [line.removeprefix("hint: convert it: ") for line in err.splitlines() if line.startswith("hint: ")]
+    assert out.count(": fits\n") == 3
+    assert run(shlex.split(hint)[1:]) == 0
+    assert str(ears / "model.safetensors") in capsys.readouterr().out
+    assert run(["models", "check", str(place / "LongCat-Video-Avatar")]) == 0
+    written = load_file(ears / "model.safetensors")
+    assert written.keys() == state.keys()
+    assert all(torch.equal(written[name], value) for name, value in state.items())
 
 
 def test_folders_mixed_up(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The estimate of a dry run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,12 @@ import pytest
 from enliven.commands.plan import MOST_CLIPS, describe, estimate, placing
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
-from enliven.runtime.memory import MemoryPlan, Needs, Part
+from enliven.runtime.choices import Choices
+from enliven.runtime.memory import MemoryPlan, Needs, NetworkNeeds
 from enliven.systems.execution import Execution
 from enliven.systems.opening import open_model
+
+SHORT = GenerateRequest(seconds=0.4, steps=1)
 
 
 def test_a_long_plan_is_cut_short_and_counts_what_it_leaves_out(here: Path) -> None:
@@ -28,10 +32,27 @@ def test_the_estimate_grows_with_clips_and_steps(here: Path, monkeypatch: pytest
     assert estimate(pipeline, spec, pipeline.encode(request, spec), seed=0) == 2 * (3.0 + 4 * 2.0)
 
 
+def test_a_small_model_in_eight_bits_says_so(here: Path) -> None:
+    (held,) = [line for line in describe(open_model("tiny", Choices(quantise="fp8")), SHORT) if "GiB" in line]
+    assert held.startswith("memory  about ")
+    assert held.endswith(" GiB, the backbone in fp8")
+    (held,) = [line for line in describe(open_model("tiny"), SHORT) if "GiB" in line]
+    assert held.endswith(" GiB")
+
+
 def test_what_is_where() -> None:
     million = 10**6
-    needs = Needs({"backbone": Part(15_872 * million, (million,)), "autoencoder": Part(127 * million), "text": Part(9)})
+    needs = Needs(
+        {
+            "backbone": NetworkNeeds(15_872 * million, (million,)),
+            "autoencoder": NetworkNeeds(127 * million),
+            "text": NetworkNeeds(9),
+        }
+    )
     plan = MemoryPlan("bfloat16", True, True, "int8", True, False, False, needed=3 * 2**30, room=2**32)
+    assert placing(Execution("cuda", replace(plan, quantise="fp8")), needs)[1].endswith(
+        "15,872 M in fp8, block by block, from memory"
+    )
     assert placing(Execution("cuda", plan), needs) == [
         "memory  at most 3.0 GiB of 4.0 GiB on cuda",
         "  backbone     15,872 M in int8, block by block, from memory",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from enliven.bench.cases import SHIPPED
+from enliven.bench.cases import KEPT_OUT
 from enliven.cli import run
 from enliven.data import world
 from enliven.data.clips import load_clip
@@ -66,7 +66,7 @@ def test_a_data_set_says_no_held_out_sentence(tmp_path: Path, monkeypatch: pytes
     spoken: list[str] = []
     monkeypatch.setattr(world, "render_clips", lambda folder, speech, *_, **__: spoken.extend(p.stem for p in speech))
     assert run(["toon", "dataset", "-o", str(tmp_path)]) == 0
-    assert sorted([*spoken, *SHIPPED]) == shipped_speech()
+    assert sorted([*spoken, *KEPT_OUT]) == shipped_speech()
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,7 @@ def test_the_pickle_of_1_0_is_refused_with_the_way_to_convert_it(place: Path) ->
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(WeightsError, match=r"pytorch_model\.bin is a pickle") as caught:
         fit_all(open_published(place / OLD))
-    assert "save_file" in caught.value.hint
+    assert caught.value.hint == f"convert it: enliven models convert {folder}"
 
 
 @pytest.mark.parametrize("name", [f"{NEW}/base_model_int8", f"{GROUND}/dit"])

@@ -73,8 +73,12 @@ def test_a_file_cut_short_is_said_to_be(tmp_path: Path, length: int) -> None:
     ("content", "said", "advice"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git-lfs pointer", "git lfs pull"),
-        (b"PK\x03\x04 an archive of pickles", "is a pickle", "weights_only=True"),
-        (b"\x80\x02}q\x00. an older pickle", "is a pickle", "weights_only=True"),
+        (
+            b"PK\x03\x04 an archive of pickles",
+            "is a pickle",
+            "rename it to pytorch_model.bin, then: enliven",
+        ),
+        (b"\x80\x02}q\x00. an older pickle", "is a pickle", "enliven models convert"),
         (b"<!DOCTYPE html><html>", "a web page", "login"),
         (b"\x10\0\0\0\0\0\0\0{not json at all}", "cannot read", "fetch it again"),
         (b'\x0b\0\0\0\0\0\0\0{"a": null}', "cannot read", "fetch it again"),
@@ -98,22 +102,15 @@ def test_a_header_as_long_as_the_letter_of_a_web_page_is_read(tmp_path: Path) ->
     assert read_headers([path])["a"].shape == (2,)
 
 
-def test_pickles_are_refused_with_the_way_to_convert_them(tmp_path: Path) -> None:
-    (tmp_path / "pytorch_model.bin").write_bytes(b"PK\x03\x04")
-    with pytest.raises(WeightsError, match=r"pytorch_model\.bin is a pickle") as caught:
-        weight_files(tmp_path)
-    assert "torch.load('pytorch_model.bin', map_location='cpu', weights_only=True)" in caught.value.hint
-
-
-def test_the_advised_conversion_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    tied = torch.randn(3, 3)
-    torch.save({"a": tied, "b": tied, "c": tied.T}, "pytorch_model.bin")
+def test_pickles_are_refused_with_the_command_that_converts_them(tmp_path: Path) -> None:
+    folder = tmp_path / "my ears"
+    folder.mkdir()
+    for name in ("fairseq-checkpoint.pt", "pytorch_model.bin"):
+        (folder / name).write_bytes(b"PK\x03\x04")
     with pytest.raises(WeightsError) as caught:
-        weight_files(tmp_path)
-    program = caught.value.hint.split('"')[1]
-    exec(program)
-    assert read_headers(weight_files(tmp_path))["c"].shape == (3, 3)
+        weight_files(folder)
+    assert str(caught.value) == f"{folder / 'pytorch_model.bin'} is a pickle; only safetensors are read"
+    assert caught.value.hint == f"convert it: enliven models convert '{folder}'"
 
 
 def test_an_absent_folder_is_said_to_be_absent(tmp_path: Path) -> None:

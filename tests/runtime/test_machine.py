@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from enliven.runtime import machine
-from enliven.runtime.machine import cores, free_memory, this_machine, total_memory
+from enliven.runtime.machine import cores, free_memory, holds_fp8, this_machine, total_memory
 
 MEMINFO = "MemTotal:       16000000 kB\nMemFree:  100 kB\nMemAvailable:    9000000 kB\nHugePages_Total:       0\n"
 
@@ -46,3 +46,8 @@ def test_this_machine() -> None:
     assert 2**28 < here.memory <= total_memory()
     assert (this_machine().gpu > 0) == torch.cuda.is_available()
     assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+def test_a_processor_has_fp8_and_a_device_that_is_not_there_has_none() -> None:
+    assert holds_fp8("cpu")
+    assert not holds_fp8("mps" if not torch.backends.mps.is_available() else "xpu")

@@ -6,36 +6,36 @@ import pytest
 
 from enliven.errors import ConfigError
 from enliven.runtime.machine import Machine
-from enliven.runtime.memory import MemoryPlan, Needs, Part, plan_memory, weights_bytes
+from enliven.runtime.memory import EIGHT_BITS, MemoryPlan, Needs, NetworkNeeds, Quantise, plan_memory, weights_bytes
 
 GIB = 2**30
 MILLION = 10**6
 
 TOON = Needs(
     {
-        "backbone": Part(6 * MILLION, (MILLION,) * 6, working=13 * MILLION),
-        "autoencoder": Part(2 * MILLION, working=10 * MILLION, whole=40 * MILLION),
-        "audio": Part(MILLION),
-        "text": Part(MILLION, (MILLION // 4,) * 3),
+        "backbone": NetworkNeeds(6 * MILLION, (MILLION,) * 6, working=13 * MILLION),
+        "autoencoder": NetworkNeeds(2 * MILLION, working=10 * MILLION, whole=40 * MILLION),
+        "audio": NetworkNeeds(MILLION),
+        "text": NetworkNeeds(MILLION, (MILLION // 4,) * 3),
     },
     cache=2 * MILLION,
 )
 # As found for the models of those names.
 LONGCAT = Needs(
     {
-        "backbone": Part(15_872 * MILLION, (329 * MILLION,) * 48, working=int(3.9 * GIB)),
-        "autoencoder": Part(127 * MILLION, working=int(6.6 * GIB), whole=int(10.6 * GIB)),
-        "audio": Part(94 * MILLION),
-        "text": Part(5_681 * MILLION, (193 * MILLION,) * 24),
+        "backbone": NetworkNeeds(15_872 * MILLION, (329 * MILLION,) * 48, working=int(3.9 * GIB)),
+        "autoencoder": NetworkNeeds(127 * MILLION, working=int(6.6 * GIB), whole=int(10.6 * GIB)),
+        "audio": NetworkNeeds(94 * MILLION),
+        "text": NetworkNeeds(5_681 * MILLION, (193 * MILLION,) * 24),
     },
     cache=int(5.7 * GIB),
 )
 SOUL = Needs(
     {
-        "backbone": Part(6_166 * MILLION, (202 * MILLION,) * 30, working=int(4.5 * GIB)),
-        "autoencoder": Part(890 * MILLION, working=int(8.3 * GIB), whole=int(14.5 * GIB)),
-        "audio": Part(8 * MILLION),
-        "text": Part(5_681 * MILLION, (193 * MILLION,) * 24),
+        "backbone": NetworkNeeds(6_166 * MILLION, (202 * MILLION,) * 30, working=int(4.5 * GIB)),
+        "autoencoder": NetworkNeeds(890 * MILLION, working=int(8.3 * GIB), whole=int(14.5 * GIB)),
+        "audio": NetworkNeeds(8 * MILLION),
+        "text": NetworkNeeds(5_681 * MILLION, (193 * MILLION,) * 24),
     }
 )
 LAPTOP, WORKSTATION = Machine(8 * GIB), Machine(64 * GIB, 24 * GIB)
@@ -101,6 +101,22 @@ def test_what_is_counted() -> None:
     assert weights_bytes(LONGCAT, "bfloat16", "int8")["text"] == 2 * 5_681 * MILLION
 
 
+@pytest.mark.parametrize("small", EIGHT_BITS)
+def test_eight_bits_are_counted_with_what_is_beside_them(small: Quantise) -> None:
+    """By hand: a byte each, one more for what stays bfloat16, four for each scale; these are taken as always there."""
+    backbone = replace(LONGCAT.parts["backbone"], exact=20 * MILLION, scales=3 * MILLION)
+    needs = replace(LONGCAT, parts={**LONGCAT.parts, "backbone": backbone})
+    beside = (20 + 4 * 3) * MILLION
+    assert weights_bytes(needs, "bfloat16", small)["backbone"] == 15_872 * MILLION + beside
+    assert weights_bytes(needs, "bfloat16") == weights_bytes(LONGCAT, "bfloat16")
+    low = plan_memory(needs, WORKSTATION, "low", small)
+    held = (15_872 - 48 * 329 + 2 * 329) * MILLION + beside
+    assert low.needed == 4 * (127 + 94) * MILLION + held + int(6.6 * GIB)
+    nearly = Machine(int((48 * 329 * MILLION + beside) / 0.7) - 1, 24 * GIB)
+    assert not any(plan.offload for plan in (plan_memory(needs, nearly, choice, small) for choice in ("low", "auto")))
+    assert plan_memory(needs, replace(nearly, memory=nearly.memory + 2), "low", small).offload
+
+
 def test_a_number_is_so_much_of_the_device() -> None:
     assert plan_memory(LONGCAT, SERVER).needed > 24 * GIB
     part = plan_memory(LONGCAT, SERVER, 24)
@@ -114,9 +130,11 @@ def test_a_number_is_so_much_of_the_device() -> None:
 @pytest.mark.parametrize("machine", [LAPTOP, WORKSTATION, SMALL_HOST, SERVER, Machine(32 * GIB, 24 * GIB)])
 def test_numbers_that_were_chosen_are_kept_in_any_memory(choice: str | float, machine: Machine) -> None:
     assert plan_memory(LONGCAT, machine, choice, "none").quantise == "none"
-    small = plan_memory(LONGCAT, machine, choice, "int8")
-    assert small.quantise == "int8"
-    assert small.held, "blocks that are made int8 here are in no file"
+    for name in EIGHT_BITS:
+        small = plan_memory(LONGCAT, machine, choice, name)
+        assert small.quantise == name
+        assert small.held, "blocks that are made small here are in no file"
+    assert small.needed == plan_memory(LONGCAT, machine, choice, "int8").needed, "fp8 takes as much"
     stored = replace(LONGCAT, stored="int8")
     assert plan_memory(stored, machine, choice).quantise == "int8"
     assert plan_memory(stored, machine, choice).needed < plan_memory(LONGCAT, machine, choice, "none").needed
@@ -127,6 +145,12 @@ def test_a_cpu_never_makes_weights_small_unasked(choice: str | float) -> None:
     """Blocks from files take less than small ones that stay, and are exact."""
     for gib in (4, 16, 64):
         assert plan_memory(LONGCAT, Machine(gib * GIB), choice).quantise == "none"
+
+
+def test_a_gpu_makes_them_int8_unasked_and_never_fp8() -> None:
+    """Which is as large and three times farther from normal weights."""
+    chosen = {plan_memory(LONGCAT, Machine(32 * GIB, gib * GIB)).quantise for gib in range(4, 96, 4)}
+    assert chosen == {"none", "int8"}
 
 
 def test_the_type_that_was_asked_for_counts() -> None:

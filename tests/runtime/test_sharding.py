@@ -12,7 +12,7 @@ from enliven.errors import ConfigError
 from enliven.models.int8 import to_int8
 from enliven.models.lora import Change, Lora, attach_lora
 from enliven.runtime.context_parallel import share_tokens
-from enliven.runtime.memory import Part
+from enliven.runtime.memory import NetworkNeeds
 from enliven.runtime.mesh import Parallel, join
 from enliven.runtime.sharding import own_part, share_weights
 from passes import LONGCAT, PASSES, Pass, backbone, velocities
@@ -76,4 +76,4 @@ def test_each_process_holds_its_part_before_and_between_passes(name: str, found:
 
 
 def test_a_process_holds_its_share_and_the_blocks_that_run() -> None:
-    assert own_part(Part(100, (20, 30, 20), working=5), 4) == Part(25 + 2 * 30, working=5)
+    assert own_part(NetworkNeeds(100, (20, 30, 20), working=5), 4) == NetworkNeeds(25 + 2 * 30, working=5)

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from enliven.cli import run
+from enliven.cli import app, run
+from enliven.errors import Cancelled
 from enliven.media.mux import join_segments
 from enliven.media.video import encode_segment, read_video
 from enliven.models.networks import save_networks
@@ -91,6 +92,59 @@ def coded(here: Path, kept: str) -> bytes:
         encode_segment([frames[f"frames {index}"]], 25.0, segment)
     join_segments(segments, here / "coded.mp4", fps=25.0, sound=here / "speech.wav")
     return (here / "coded.mp4").read_bytes()
+
+
+LIST = """
+model = "longcat-toon"
+weights = "tiny"
+portrait = "me.png"
+width = 32
+height = 32
+steps = 2
+guidance.audio = 3
+[[item]]
+name = "a"
+seconds = 0.4
+[[item]]
+name = "lost"
+audio = ["missing.wav"]
+[[item]]
+name = "b"
+audio = ["speech.wav"]
+"""
+HALVES = ["--parallel", "context=2"]
+
+
+def stopping(*given: Any, **options: Any) -> Any:
+    """Clips of a pipeline that is stopped after the first."""
+    yield next(iter(WHOLE(*given, **options)))
+    raise Cancelled("stopped")
+
+
+def batch_in_each_process(folder: Path) -> None:
+    os.chdir(folder)
+    AvatarPipeline.clips = stopping  # type: ignore[method-assign]
+    with pytest.raises(Cancelled):  # with all clips made and none joined, where one alone goes on with the next video
+        app(["batch", "list.toml", "-o", "shared", *HALVES], exit_on_error=False)
+    AvatarPipeline.clips = WHOLE  # type: ignore[method-assign]
+    assert run(["batch", "list.toml", "-o", "shared", *HALVES]) == 1
+    assert run(["batch", "list.toml", "-o", "shared", *HALVES]) == 1, "nothing is left to be made"
+    assert run(["demo", "--model", "longcat-toon", "--weights", "tiny", "--speech", "question", *HALVES]) == 0
+
+
+@pytest.mark.slow
+def test_two_make_a_batch_also_when_stopped_and_a_demo(here: Path) -> None:
+    (here / "list.toml").write_text(LIST)
+    run_together(2, batch_in_each_process, here)
+    assert run(["batch", "list.toml", "-o", "alone"]) == 1
+    for name in ("a", "b"):
+        shared, alone = (read_video(here / of / f"{name}.mp4").frames.int() for of in ("shared", "alone"))
+        assert shared.shape == alone.shape
+        assert (shared - alone).abs().float().mean() < 0.05
+    states = {each["name"]: each["state"] for each in json.loads((here / "shared" / "batch.json").read_text())}
+    assert states == {"a": "there already", "lost": "failed", "b": "there already"}
+    assert len(read_video(here / "demo" / "question.mp4").frames) > 25
+    assert (here / "demo" / "question.png").exists()
 
 
 def test_what_all_of_them_refuse_is_told_once(here: Path) -> None:

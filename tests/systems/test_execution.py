@@ -15,15 +15,18 @@ from tokenizers.models import BPE
 from torch import Tensor
 
 from enliven.diffusion.clips import ClipGeometry
+from enliven.models.fp8 import Fp8Linear
 from enliven.models.int8 import Int8Linear
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.networks import fingerprint
+from enliven.models.quantised import QuantisedLinear
 from enliven.models.text import TextEncoder, TextParams
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
-from enliven.runtime.memory import MemoryPlan
-from enliven.systems.execution import Execution
-from enliven.systems.opening import Choices, Opening, open_model
+from enliven.runtime.choices import Choices
+from enliven.runtime.memory import EIGHT_BITS, MemoryPlan, Quantise
+from enliven.systems.execution import SHRINK, Execution
+from enliven.systems.opening import Opening, open_model
 from published_folders import CONFIGS, SMALL_HEARING, TEXT, text_sizes, write_all, write_sharded
 from tiny import write_portrait, write_speech
 
@@ -32,7 +35,7 @@ STREAMED = replace(WHOLE, release_text=True, stream_decoder=True)
 HELD = replace(STREAMED, offload=True)
 MAPPED = replace(HELD, held=False)
 PLANS = {"streamed": STREAMED, "held": HELD, "mapped": MAPPED, "without keys": replace(MAPPED, cache=False)}
-SMALL = {name: replace(PLANS[name], quantise="int8") for name in ("streamed", "held")}
+KINDS = {"int8": Int8Linear, "fp8": Fp8Linear}
 MODEL, FOLDER = "longcat-1.5", "LongCat-Video-Avatar-1.5"  # with a LoRA beside its layers
 
 
@@ -82,15 +85,23 @@ def test_the_video_stays_the_same(
     assert torch.equal(made(pipeline, inputs), frames), "and again, though its text encoder was gone"
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("small", EIGHT_BITS)
 def test_weights_are_made_small_before_they_are_put_away(
-    name: str, written: Path, whole: AvatarPipeline, expected: Tensor, inputs: GenerateRequest
+    small: Quantise, written: Path, whole: AvatarPipeline, expected: Tensor, inputs: GenerateRequest
 ) -> None:
-    pipeline = AvatarPipeline.opened(opened(written / FOLDER, SMALL[name]))
-    layers = [layer for layer in pipeline.networks.backbone.modules() if isinstance(layer, Int8Linear)]
+    plans = [replace(PLANS[name], quantise=small) for name in ("streamed", "held")]
+    streamed, held = (AvatarPipeline.opened(opened(written / FOLDER, plan)) for plan in plans)
+    layers = [layer for layer in held.networks.backbone.modules() if isinstance(layer, QuantisedLinear)]
     assert len(layers) > 2 * 10
-    assert fingerprint(pipeline.networks) != fingerprint(whole.networks)
-    assert (made(pipeline, inputs).float() - expected.float()).abs().mean() < 1
+    assert {type(layer) for layer in layers} == {KINDS[small]}
+    assert fingerprint(held.networks) == fingerprint(streamed.networks) != fingerprint(whole.networks)
+    frames = made(held, inputs)
+    assert torch.equal(frames, made(streamed, inputs))
+    assert (frames.float() - expected.float()).abs().mean() < 1
+
+
+def test_every_kind_of_small_weights_that_can_be_planned_can_be_made() -> None:
+    assert set(SHRINK) == set(EIGHT_BITS)
 
 
 def test_weights_that_were_published_small_come_and_go_as_they_are(written: Path, inputs: GenerateRequest) -> None:

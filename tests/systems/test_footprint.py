@@ -8,7 +8,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from enliven.models.backbone import ClipCache
 from enliven.models.networks import PARTS
+from enliven.runtime.memory import EIGHT_BITS, Quantise, weights_bytes
 from enliven.systems import MODELS
+from enliven.systems.execution import SHRINK
 from enliven.systems.footprint import PeakMemory, example_pass, filled, model_needs, pass_flops, shapes_of
 from enliven.systems.spec import ModelSpec
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec
@@ -57,6 +59,16 @@ def test_imagined_networks_take_what_real_ones_take(spec: ModelSpec) -> None:
         stream.push(torch.zeros(1, 4, spec.geometry.latents(spec.geometry.frames), 4, 4))
     assert needs.parts["autoencoder"].whole == pytest.approx(memory.peak, rel=0.1)
     assert needs.parts["autoencoder"].working < needs.parts["autoencoder"].whole
+
+
+@pytest.mark.parametrize("small", EIGHT_BITS)
+@pytest.mark.parametrize("spec", [tiny_spec(), tiny_soul()], ids=["longcat", "soul"])
+def test_eight_bits_take_what_was_counted(spec: ModelSpec, small: Quantise) -> None:
+    """Every tensor of a network that is really made small, to the byte; LoRAs stay as they are."""
+    networks = tiny_soul_networks() if spec.geometry.pivot else tiny_networks()
+    backbone = SHRINK[small](networks.backbone.bfloat16())
+    real = sum(value.nbytes for value in backbone.state_dict().values())
+    assert weights_bytes(model_needs(spec), "bfloat16", small)["backbone"] == real
 
 
 def test_the_published_sizes() -> None:

@@ -10,17 +10,19 @@ import torch
 
 from enliven.diffusion.clips import ClipGeometry
 from enliven.errors import ConfigError, RequestError, WeightsError
+from enliven.models.fp8 import Fp8Linear
 from enliven.models.int8 import Int8Linear
 from enliven.models.lora import Adapter
 from enliven.models.networks import fingerprint, save_networks
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.runtime.attention import CrossAttend, SelfAttend
+from enliven.runtime.choices import Choices, DtypeChoice
 from enliven.runtime.kernel_plain import matmul
 from enliven.runtime.machine import Machine
 from enliven.runtime.memory import GIB, plan_memory
 from enliven.systems import MODELS, choose_model, opening
-from enliven.systems.opening import Choices, Dtype, Opening, open_model, split_strength
+from enliven.systems.opening import Opening, open_model
 from published_folders import write_all, write_json, write_lora
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec, write_portrait, write_speech
 
@@ -48,7 +50,7 @@ def adapters(pipeline: AvatarPipeline) -> list[Adapter]:
 @pytest.mark.parametrize("model", FOLDERS)
 def test_a_published_folder_talks(model: str, written: Path, tmp_path: Path) -> None:
     """Shorter clips of small pictures; all else is as published, and a second clip goes on from the first."""
-    loaded = AvatarPipeline.load(model, weights=written / FOLDERS[model], device="cpu")
+    loaded = AvatarPipeline.load(model, Choices(weights=written / FOLDERS[model]), device="cpu")
     spec = loaded.spec
     assert spec == MODELS[model]
     short = replace(spec, geometry=ClipGeometry(17, 5, spec.geometry.fps), choose_size=None, size=(32, 32), steps=2)
@@ -65,7 +67,7 @@ def test_a_published_folder_talks(model: str, written: Path, tmp_path: Path) -> 
 
 
 def test_speech_is_heard_through_a_published_folder(written: Path, tmp_path: Path) -> None:
-    pipeline = AvatarPipeline.load(weights=written / NEW, device="cpu")
+    pipeline = AvatarPipeline.load(choices=Choices(weights=written / NEW), device="cpu")
     short = replace(pipeline.spec, geometry=ClipGeometry(9, 1, 25), choose_size=None, size=(32, 32), steps=1)
     heard = AvatarPipeline(short, pipeline.networks)
     sound, face = write_speech(tmp_path / "speech.wav", 1.0), write_portrait(tmp_path / "me.png")
@@ -101,9 +103,9 @@ def test_the_folder_knows_the_shift(place: Path) -> None:
 
 
 def test_the_distillation_lora_is_attached_and_expressiveness_is_its_strength(written: Path) -> None:
-    full = AvatarPipeline.load("longcat-1.5", weights=written / NEW, device="cpu")
-    half = AvatarPipeline.load("longcat-1.5", weights=written / NEW, device="cpu", expressiveness=0.5)
-    bare = AvatarPipeline.load("longcat-1.5-undistilled", weights=written / NEW, device="cpu")
+    full = AvatarPipeline.load("longcat-1.5", Choices(weights=written / NEW), device="cpu")
+    half = AvatarPipeline.load("longcat-1.5", Choices(weights=written / NEW, expressiveness=0.5), device="cpu")
+    bare = AvatarPipeline.load("longcat-1.5-undistilled", Choices(weights=written / NEW), device="cpu")
     assert half.choices == Choices(weights=(written / NEW).resolve(), expressiveness=0.5)
     assert [adapter.strength for adapter in adapters(full)] == [1.0, 1.0]
     assert [adapter.strength for adapter in adapters(half)] == [0.5, 0.5]
@@ -113,23 +115,9 @@ def test_the_distillation_lora_is_attached_and_expressiveness_is_its_strength(wr
 
 def test_other_loras_add_to_it(written: Path, tmp_path: Path) -> None:
     path = write_lora(tmp_path / "style.safetensors", {"blocks.0.ffn.w1": (256, 64, 1)})
-    pipeline = AvatarPipeline.load(weights=written / NEW, device="cpu", loras=(f"{path}:0.25", str(path)))
+    choices = Choices(weights=written / NEW, loras=(f"{path}:0.25", str(path)))
+    pipeline = AvatarPipeline.load(choices=choices, device="cpu")
     assert sorted(adapter.strength for adapter in adapters(pipeline)) == [0.25, 1.0, 1.0, 1.0]
-
-
-def test_choices_hold_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    choices = Choices(weights=Path("mine"), loras=("a.safetensors:0.5", "b.safetensors")).absolute()
-    assert choices.given == {
-        "weights": tmp_path / "mine",
-        "loras": (f"{tmp_path / 'a.safetensors'}:0.5", f"{tmp_path / 'b.safetensors'}:1"),
-    }
-
-
-def test_a_path_may_have_a_strength() -> None:
-    assert split_strength("a/b.safetensors") == (Path("a/b.safetensors"), 1.0)
-    assert split_strength("a/b.safetensors:-0.5") == (Path("a/b.safetensors"), -0.5)
-    assert split_strength("a:b.safetensors") == (Path("a:b.safetensors"), 1.0)
 
 
 def test_a_lora_that_is_missing_is_an_error(place: Path) -> None:
@@ -180,20 +168,40 @@ def test_the_variant_of_the_model_is_asked_for(place: Path) -> None:
 def test_the_base_may_lie_elsewhere(place: Path, tmp_path: Path) -> None:
     base = (place / "LongCat-Video").rename(tmp_path / "shared")
     with pytest.raises(WeightsError, match="text encoder of LongCat-Video are not in") as missing:
-        AvatarPipeline.load(weights=place / NEW, device="cpu")
+        AvatarPipeline.load(choices=Choices(weights=place / NEW), device="cpu")
     assert "--base FOLDER" in missing.value.hint
     with pytest.raises(WeightsError, match=r"are not in .*published"):
-        AvatarPipeline.load(weights=place / NEW, base=place, device="cpu")
-    pipeline = AvatarPipeline.load(weights=place / NEW, base=base, device="cpu")
+        AvatarPipeline.load(choices=Choices(weights=place / NEW, base=place), device="cpu")
+    pipeline = AvatarPipeline.load(choices=Choices(weights=place / NEW, base=base), device="cpu")
     assert pipeline.choices.given == {"weights": (place / NEW).resolve(), "base": base.resolve()}
     save_networks(pipeline.networks, tmp_path / "saved")
     with pytest.raises(RequestError, match="has its own autoencoder and text encoder"):
-        AvatarPipeline.load("longcat-1.5-undistilled", weights=tmp_path / "saved", base=base, device="cpu")
+        AvatarPipeline.load("longcat-1.5-undistilled", Choices(weights=tmp_path / "saved", base=base), device="cpu")
 
 
 def test_what_is_published_small_cannot_be_had_large(written: Path) -> None:
     with pytest.raises(RequestError, match=r"longcat-1\.5-int8 is published in int8"):
         open_model("longcat-1.5-int8", Choices(weights=written / NEW, quantise="none"))
+
+
+def test_what_is_published_in_one_kind_of_eight_bits_cannot_be_had_in_the_other(written: Path) -> None:
+    with pytest.raises(RequestError, match=r"longcat-1\.5-int8 is published in int8"):
+        open_model("longcat-1.5-int8", Choices(weights=written / NEW, quantise="fp8"))
+
+
+def test_fp8_is_refused_where_a_device_has_none_of_it(written: Path) -> None:
+    with pytest.raises(RequestError, match="mps has no numbers of fp8") as refused:
+        open_model("longcat-1.5", Choices(weights=written / NEW, quantise="fp8"), device="mps")
+    assert refused.value.hint == "choose --quantise int8"
+
+
+@pytest.mark.parametrize("weighed", [0, opening.SMALL])
+def test_fp8_is_opened_by_name_in_any_memory(written: Path, weighed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "SMALL", weighed)
+    found = open_model("longcat-1.5", Choices(weights=written / NEW, quantise="fp8"))
+    assert found.execution.plan.quantise == found.choices.quantise == "fp8"
+    layers = [layer for layer in found.load().backbone.modules() if isinstance(layer, Fp8Linear)]
+    assert len(layers) > 2 * 10
 
 
 @pytest.fixture
@@ -236,6 +244,7 @@ def test_loras_are_weighed_too(saved: Path, tmp_path: Path) -> None:
     assert bare is not None
     assert worn is not None
     assert worn.parts["backbone"].parameters - bare.parts["backbone"].parameters == 2 * (256 + 32)
+    assert worn.parts["backbone"].exact - bare.parts["backbone"].exact == 2 * (256 + 32), "they never become small"
 
 
 def test_numbers_stay_when_a_run_is_opened_on_another_machine(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,9 +285,11 @@ def test_a_folder_saved_here_tells_its_model_by_its_sizes_or_its_name(
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_only_backbone_and_text_encoder_may_be_smaller(tmp_path: Path, dtype: Dtype, expected: torch.dtype) -> None:
+def test_only_backbone_and_text_encoder_may_be_smaller(
+    tmp_path: Path, dtype: DtypeChoice, expected: torch.dtype
+) -> None:
     save_networks(tiny_networks(), tmp_path)
-    pipeline = AvatarPipeline.load("longcat-toon", weights=tmp_path, dtype=dtype, device="cpu")
+    pipeline = AvatarPipeline.load("longcat-toon", Choices(weights=tmp_path, dtype=dtype), device="cpu")
     dtypes = {name: next(network.parameters()).dtype for name, network in pipeline.networks.parts.items()}
     assert dtypes == {"backbone": expected, "text": expected, "autoencoder": torch.float32, "audio": torch.float32}
     spec = replace(pipeline.spec, geometry=ClipGeometry(9, 1, 25), size=(32, 32), steps=1)
@@ -287,7 +298,7 @@ def test_only_backbone_and_text_encoder_may_be_smaller(tmp_path: Path, dtype: Dt
 
 
 def test_the_chosen_kernel_attends_everywhere_in_the_backbone(written: Path) -> None:
-    chosen = AvatarPipeline.load("longcat", weights=written / OLD, device="cpu", attention="matmul")
+    chosen = AvatarPipeline.load("longcat", Choices(weights=written / OLD, attention="matmul"), device="cpu")
     leaves = [leaf for leaf in chosen.networks.backbone.modules() if isinstance(leaf, SelfAttend | CrossAttend)]
     assert leaves
     assert all(leaf.kernel is matmul for leaf in leaves)

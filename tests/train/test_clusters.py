@@ -21,7 +21,7 @@ import torch
 from datetime import timedelta
 from safetensors.torch import save_file
 from enliven.train.clusters import choose, cluster
-from enliven.train.processes import gathered, own_share
+from enliven.train.processes import collected, own_share
 rank, address, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 torch.distributed.init_process_group(
     "gloo", init_method=address, rank=rank, world_size=2, timeout=timedelta(seconds=60)
@@ -29,7 +29,7 @@ torch.distributed.init_process_group(
 torch.manual_seed(0)
 vectors = torch.randn(2001, 6)
 found = cluster(own_share(vectors), choose(own_share(vectors), 30, seed=3), iterations=6)
-assert gathered(own_share("abc")) == ["a", "b", "c"]
+assert collected(own_share("abc")) == ["a", "b", "c"]
 save_file({"centroids": found.centroids, "counts": found.counts}, f"{path}/{rank}.safetensors")
 torch.distributed.destroy_process_group()
 """

@@ -2,7 +2,17 @@
 
 import torch
 
-from enliven.train.processes import agreed, first_alone, gathered, joined, mean, meet, own_share, rank_and_count, summed
+from enliven.train.processes import (
+    agreed,
+    collected,
+    first_alone,
+    joined,
+    mean,
+    meet,
+    own_share,
+    rank_and_count,
+    summed,
+)
 
 
 def test_one_process_has_everything_already() -> None:
@@ -10,7 +20,7 @@ def test_one_process_has_everything_already() -> None:
     assert rank_and_count() == (0, 1)
     assert own_share("abc") == "abc"
     assert summed(own) is own
-    assert gathered(("a", "b")) == ["a", "b"]
+    assert collected(("a", "b")) == ["a", "b"]
     assert agreed(True, False) == (True, False)
     assert mean(1 / 3) == 1 / 3
     done: list[int] = []

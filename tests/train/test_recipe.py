@@ -17,6 +17,7 @@ from enliven.models.lora import read_lora
 from enliven.models.networks import save_networks
 from enliven.models.weights import read_weights
 from enliven.pipeline import AvatarPipeline
+from enliven.runtime.choices import Choices
 from enliven.train.recipe import BackboneRecipe, train_recipe
 from published_folders import miniature, write_avatar_1_0, write_base
 from several_processes import run_together
@@ -85,7 +86,7 @@ def test_what_the_paper_trains_learns_and_nothing_else(folder: Path) -> None:
         names = [name for name in learnt if re.search(kind, name) and name.endswith("weight") and "norm" not in name]
         assert all(not torch.equal(learnt[name], base[name]) for name in names)
     assert any(value.any() for name, value in learnt.items() if "audio_adaLN" in name)  # the gate opens
-    pipeline = AvatarPipeline.load(weights=folder / "learnt")
+    pipeline = AvatarPipeline.load(choices=Choices(weights=folder / "learnt"))
     assert pipeline.spec.name == "longcat"
     name = "blocks.1.ffn.w2.weight"
     assert torch.equal(pipeline.networks.backbone.state_dict()[name], learnt[name])
@@ -125,7 +126,8 @@ def test_a_lora_learns_beside_a_published_backbone(folder: Path) -> None:
     lora = read_lora(folder / "lora.safetensors")
     assert any(change.up.any() for change in lora.changes.values())
     assert {name.split(".")[2] for name in lora.changes} == {"attn", "cross_attn", "audio_cross_attn", "ffn"}
-    AvatarPipeline.load(weights=folder / "LongCat-Video-Avatar", loras=[str(folder / "lora.safetensors")])
+    worn = Choices(weights=folder / "LongCat-Video-Avatar", loras=(str(folder / "lora.safetensors"),))
+    AvatarPipeline.load(choices=worn)
     assert not (folder / "learnt").exists()
 
 
@@ -149,7 +151,7 @@ def test_all_of_soul_learns_its_gates_too(tmp_path: Path) -> None:
     moved = changed(learnt, read_weights(tmp_path / "weights" / "backbone"))
     assert {name for name in learnt if "audio_gate" in name} <= moved
     assert len(moved) > 0.9 * len(learnt)
-    assert AvatarPipeline.load(weights=tmp_path / "learnt").spec.name == "soul-toon"
+    assert AvatarPipeline.load(choices=Choices(weights=tmp_path / "learnt")).spec.name == "soul-toon"
 
 
 def learn_together(folder: Path) -> None:

@@ -14,6 +14,7 @@ from enliven.errors import RequestError, WeightsError
 from enliven.models.lora import Adapter
 from enliven.models.networks import load_networks, save_networks
 from enliven.pipeline import AvatarPipeline
+from enliven.runtime.choices import Choices
 from enliven.systems import MODELS, find_model
 from enliven.train.student import StudentRecipe, distill
 from enliven.types import Progress
@@ -59,7 +60,8 @@ def test_a_student_has_a_backbone_of_its_own_and_its_teachers_ears(recipe: Stude
     heard: list[Progress] = []
     assert distill(recipe, heard.append) == recipe.weights
     assert sorted(path.name for path in recipe.weights.iterdir()) == ["backbone", "model.json"]
-    pipeline, teacher = AvatarPipeline.load(weights=recipe.weights, device="cpu"), load_networks(recipe.teacher)
+    pipeline = AvatarPipeline.load(choices=Choices(weights=recipe.weights), device="cpu")
+    teacher = load_networks(recipe.teacher)
     assert pipeline.spec.name == "tiny-student"
     learnt, before = (networks.backbone.state_dict() for networks in (pipeline.networks, teacher))
     assert any((learnt[name] - before[name]).abs().max() > 1e-3 for name in before)
@@ -78,12 +80,13 @@ def test_a_finished_run_is_not_trained_again(recipe: StudentRecipe) -> None:
 def test_a_student_may_be_a_lora(recipe: StudentRecipe) -> None:
     distill(replace(recipe, rank=2))
     assert sorted(path.name for path in recipe.weights.iterdir()) == ["lora", "model.json"]
-    worn = AvatarPipeline.load(weights=recipe.weights, device="cpu").networks.backbone
+    worn = AvatarPipeline.load(choices=Choices(weights=recipe.weights), device="cpu").networks.backbone
     adapters = [module for module in worn.modules() if isinstance(module, Adapter)]
     assert adapters
     assert all(adapter.strength == 1 for adapter in adapters)
     assert any(adapter.up.abs().max() > 1e-4 for adapter in adapters)
-    quiet = AvatarPipeline.load(weights=recipe.weights, device="cpu", expressiveness=0).networks.backbone
+    silenced = Choices(weights=recipe.weights, expressiveness=0)
+    quiet = AvatarPipeline.load(choices=silenced, device="cpu").networks.backbone
     assert {module.strength for module in quiet.modules() if isinstance(module, Adapter)} == {0}
     distill(replace(recipe, folder=recipe.folder / "full"))
     assert sorted(path.name for path in recipe.weights.iterdir()) == ["backbone", "model.json"], "the LoRA is gone"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import UInt8
 from torch import Tensor
 
-from enliven.bench.cases import FIRST_CHARACTER, FPS, SHIPPED, Case, eight_bit, held_out, long_case
+from enliven.bench.cases import FIRST_CHARACTER, FPS, KEPT_OUT, Case, eight_bit, held_out, long_case
 from enliven.toonworld.character import Shirt, sample_character
 from enliven.toonworld.sights import draw_sight, sample_sight, sight_caption
 from enliven.toonworld.voice import silence
@@ -36,7 +36,7 @@ class SightCase(Case):
 
 def dressed_people(count: int, seconds: float) -> list[Case]:
     """People who have something on their shirts; each begins with another sentence."""
-    said, cases, seed = held_out(len(SHIPPED)), list[Case](), FIRST_PERSON
+    said, cases, seed = held_out(len(KEPT_OUT)), list[Case](), FIRST_PERSON
     while len(cases) < count:
         if sample_character(seed).shirt in MOTIFS:
             turn = len(cases) % len(said)

@@ -21,9 +21,11 @@ from enliven.encode import Encoded
 from enliven.errors import WeightsError
 from enliven.media.storage import replacing
 from enliven.media.video import read_video
+from enliven.media.vocals import Hear, heard_voice
 from enliven.models.networks import fingerprint
 from enliven.pipeline import AvatarPipeline, GenerateRequest
 from enliven.run import RECORD, resume, start
+from enliven.runtime.choices import Choices
 from enliven.systems.spec import ModelSpec
 
 Load = Callable[..., AvatarPipeline]
@@ -34,9 +36,9 @@ LORA = "lora.safetensors"  # beside the weights that were taught with it
 class Deaf(AvatarPipeline):
     """A pipeline whose networks are told null audio, whatever sounds."""
 
-    def encode(self, request: GenerateRequest, spec: ModelSpec) -> Encoded:
+    def encode(self, request: GenerateRequest, spec: ModelSpec, hear: Hear = heard_voice) -> Encoded:
         """Everything the clips are told, with zeros for what is heard."""
-        encoded = super().encode(request, spec)
+        encoded = super().encode(request, spec, hear)
         voice = encoded.voice
         unheard = tuple(replace(each, features=torch.zeros_like(each.features)) for each in voice.features)
         return replace(encoded, voice=replace(voice, features=unheard))
@@ -67,9 +69,9 @@ class Videos:
             raise WeightsError(f"{variant.taught!r} was not taught yet", hint="python -m enliven.train.ablations")
         lora = None if weights is None else weights / LORA
         loras = (str(lora),) if lora is not None and lora.exists() else ()
-        loaded = load(variant.model or ablation.model, weights=weights, loras=loras)
+        loaded = load(variant.model or ablation.model, Choices(weights=weights, loras=loras))
         kind = Deaf if variant.hears == "nothing" else AvatarPipeline
-        self.pipeline = kind(variant.apply(loaded.spec), loaded.networks, loaded.choices)
+        self.pipeline = kind(variant.apply(loaded.spec), loaded.networks, loaded.choices, loaded.execution)
         self.pipeline.networks.decoder(self.pipeline.spec.decoder)
         self.pipeline.spec.carry.check(self.pipeline.networks)
         says = repr((variant, self.pipeline.spec, ablation.seconds, fingerprint(loaded.networks)))

@@ -20,7 +20,7 @@ from enliven.toonworld.voice import SPEECH_RATE, Phone, Speech, load_speech, mou
 FPS = 25.0
 SETTLE = 5  # frames after the portrait in which the mouth finds its place
 FIRST_CHARACTER = 9_000_000
-SHIPPED = ("weather", "question", "story")  # spoken by voices that were kept out of training
+KEPT_OUT = ("weather", "question", "story")  # spoken by voices that were kept out of training
 PAUSE = 0.3  # seconds between the sentences of a long speech
 
 
@@ -71,7 +71,7 @@ class Case:
 def held_out(count: int, folder: Path | None = None) -> list[Case]:
     """``count`` people, each with another sentence: of ``folder`` (pairs of .flac and .json), or shipped ones."""
     if folder is None:
-        speeches = [(name, load_speech(name)) for name in SHIPPED]
+        speeches = [(name, load_speech(name)) for name in KEPT_OUT]
     else:
         speeches = [(path.stem, read_speech(path)) for path in sorted(folder.glob("*.flac"))[:count]]
     if not speeches:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from enliven.bench.report import Check, Part, write_report
+from enliven.bench.report import Check, Section, write_report
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,10 @@ def measure(processes: int, **sizes: int) -> dict[str, Any]:
     return told
 
 
-def clusters_part(told: dict[str, Any]) -> Part:
+def clusters_part(told: dict[str, Any]) -> Section:
     """What was measured, as a part of a report."""
     title = "{vectors} vectors of {width} numbers, {size} centroids, {iterations} iterations".format(**told)
-    return Part(
+    return Section(
         title,
         [
             Check(f"time with {told['processes']} processes", told["seconds"], most=LONGEST, unit="s"),

@@ -23,7 +23,7 @@ from torch import Tensor
 from enliven.bench.cases import FPS, Case, held_out, long_case
 from enliven.bench.codebook_drift import Drift, measure_drift
 from enliven.bench.codebook_pictures import drift_plot, drift_sheet
-from enliven.bench.report import Check, Part, write_report
+from enliven.bench.report import Check, Section, write_report
 from enliven.bench.talkers import Drawn, request_for
 from enliven.diffusion.clips import plan_clips
 from enliven.errors import ConfigError
@@ -95,8 +95,7 @@ class LongVideos:
 
     def made(self, variant: str) -> tuple[UInt8[Tensor, "f 3 h w"], tuple[float, ...]]:
         """The video of a variant, and the share of vectors that was clipped, clip by clip."""
-        spec = replace(self.pipeline.spec, carry=carry_of(variant))
-        pipeline = AvatarPipeline(spec, self.pipeline.networks, self.pipeline.choices)
+        pipeline = self.pipeline.varied(replace(self.pipeline.spec, carry=carry_of(variant)))
         folder, tell = self.folder / variant, told(title_of(variant))
         if (folder / RECORD).exists():
             video = resume(folder, tell, lambda *_, **__: pipeline)
@@ -151,20 +150,20 @@ def drift_report(videos: LongVideos, variants: Sequence[str], output: Path) -> P
     return write_report(_parts(videos, variants), output, f"{videos.pipeline.spec.name} codebook")
 
 
-def _parts(videos: LongVideos, variants: Sequence[str]) -> Iterator[Part]:
+def _parts(videos: LongVideos, variants: Sequence[str]) -> Iterator[Section]:
     face, clips, shown = FaceJudge(), videos.clips, torch.linspace(0, videos.case.frames - 1, 8).round().long()
     drawn = Drawn()(videos.case)
     drifts, rows = {"drawn truth": measure_drift(drawn, clips, face)}, {"drawn truth": drawn[shown]}
-    yield Part("drawn truth", checks(drifts["drawn truth"]), _details(drifts["drawn truth"]))
+    yield Section("drawn truth", checks(drifts["drawn truth"]), _details(drifts["drawn truth"]))
     for variant in variants:
         title = title_of(variant)
         log.info("%s: %g s", title, videos.case.frames / FPS)
         frames, clipped = videos.made(variant)
         drifts[title], rows[title] = measure_drift(frames, clips, face, clipped), frames[shown]
-        yield Part(title, checks(drifts[title], variant), _details(drifts[title]))
+        yield Section(title, checks(drifts[title], variant), _details(drifts[title]))
     seconds = [clip.start / FPS for clip in clips]
     pictures = {"drift": drift_plot(drifts, seconds), "frames": drift_sheet(rows, (shown / FPS).tolist())}
-    yield Part("Over time", [], {"clip starts, seconds": seconds}, pictures)
+    yield Section("Over time", [], {"clip starts, seconds": seconds}, pictures)
 
 
 def _details(drift: Drift) -> Mapping[str, object]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from enliven.bench.cases import FPS, Case, eight_bit, held_out, long_case
 from enliven.bench.fidelity import psnr, seen_distance, ssim
-from enliven.bench.report import Check, Part, write_report
+from enliven.bench.report import Check, Section, write_report
 from enliven.bench.talkers import Generated
 from enliven.errors import RequestError
 from enliven.judges.quality import QualityJudge
@@ -52,7 +52,7 @@ def decoders_report(pipeline: AvatarPipeline, cases: Sequence[Case], seconds: fl
     return write_report(_parts(pipeline, cases, seconds), output, f"{pipeline.spec.name} decoders")
 
 
-def _parts(pipeline: AvatarPipeline, cases: Sequence[Case], seconds: float) -> Iterator[Part]:
+def _parts(pipeline: AvatarPipeline, cases: Sequence[Case], seconds: float) -> Iterator[Section]:
     decoders = {name: pipeline.networks.decoder(name) for name in (FULL, EFFICIENT)}
     eyes = QualityJudge().network.trunk
     log.info("speed")
@@ -64,7 +64,7 @@ def _parts(pipeline: AvatarPipeline, cases: Sequence[Case], seconds: float) -> I
         yield generated_part(pipeline, long_case(cases, seconds), eyes)
 
 
-def speed_part(decoders: Mapping[str, VideoAutoencoder], size: tuple[int, int]) -> Part:
+def speed_part(decoders: Mapping[str, VideoAutoencoder], size: tuple[int, int]) -> Section:
     """Seconds of one processor for a second of video, in pieces of some sizes."""
     checks: list[Check] = []
     for piece in PIECES:
@@ -73,12 +73,12 @@ def speed_part(decoders: Mapping[str, VideoAutoencoder], size: tuple[int, int]) 
         checks += [Check(f"{name}, {kind}", value, unit="s for 1 s") for name, value in spent.items()]
         checks.append(Check(f"times faster, {kind}", spent[FULL] / spent[EFFICIENT], least=FASTER))
     sizes = {name: _decoder_size(decoder) for name, decoder in decoders.items()}
-    return Part("Speed", checks, {"decoder parameters, millions": sizes})
+    return Section("Speed", checks, {"decoder parameters, millions": sizes})
 
 
 def drawn_part(
     decoders: Mapping[str, VideoAutoencoder], cases: Sequence[Case], size: tuple[int, int], eyes: nn.Module
-) -> Part:
+) -> Section:
     """Encoded drawings, decoded latent frame by latent frame."""
     true = [eight_bit(draw(case.character, case.state[:FRAMES], size)) for case in cases]
     shown = {name: torch.cat([through(decoder, frames) for frames in true]) for name, decoder in decoders.items()}
@@ -87,21 +87,18 @@ def drawn_part(
     lost = Check("decibels lost", full["PSNR"] - efficient["PSNR"], most=LOST, unit="dB")
     checks = [*_checks("full", full), *_checks("efficient", efficient), lost]
     checks += _checks("efficient against full", compared(shown[EFFICIENT], shown[FULL], eyes))
-    return Part("Held-out drawings", checks, {"frames": len(truth)}, {"drawn": sheet({"true": truth, **shown})})
+    return Section("Held-out drawings", checks, {"frames": len(truth)}, {"drawn": sheet({"true": truth, **shown})})
 
 
-def generated_part(pipeline: AvatarPipeline, case: Case, eyes: nn.Module) -> Part:
+def generated_part(pipeline: AvatarPipeline, case: Case, eyes: nn.Module) -> Section:
     """The same latents of the backbone, shown by both decoders."""
-    made = {
-        name: Generated(AvatarPipeline(replace(pipeline.spec, decoder=name), pipeline.networks, pipeline.choices))(case)
-        for name in (FULL, EFFICIENT)
-    }
+    made = {name: Generated(pipeline.varied(replace(pipeline.spec, decoder=name)))(case) for name in (FULL, EFFICIENT)}
     clean = {name: QualityJudge()(frames)["clean_face"] for name, frames in made.items()}
     checks = [
         Check(f"{name}: faces judged clean", (value > 0.5).float().mean().item()) for name, value in clean.items()
     ]
     checks += _checks("efficient against full", compared(made[EFFICIENT], made[FULL], eyes))
-    return Part("Generated", checks, {"seconds": case.frames / FPS}, {"generated": sheet(made)})
+    return Section("Generated", checks, {"seconds": case.frames / FPS}, {"generated": sheet(made)})
 
 
 @torch.no_grad()

@@ -47,7 +47,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Section:
     """One part of the report: its checks, the numbers behind them, and pictures by file name."""
 
     title: str
@@ -57,14 +57,14 @@ class Part:
 
 
 def write_report(
-    parts: Iterable[Part], folder: Path, subject: str, *, weights: Path = PACKAGED, root: Path = ROOT
+    parts: Iterable[Section], folder: Path, subject: str, *, weights: Path = PACKAGED, root: Path = ROOT
 ) -> Path:
     """Write ``folder/DATE-SUBJECT.json``, ``.md`` and pictures after every part; returns the Markdown's path.
 
     The cards beside the ``weights`` tell of what is measured in the repository ``root``, so they go with it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    about, done = circumstances(subject), list[Part]()
+    about, done = circumstances(subject), list[Section]()
     name = f"{about['date']}-{subject.replace(' ', '-')}"
     for part in parts:
         done.append(part)
@@ -77,7 +77,7 @@ def write_report(
     return folder / f"{name}.md"
 
 
-def as_data(about: Mapping[str, str], parts: Sequence[Part]) -> dict[str, object]:
+def as_data(about: Mapping[str, str], parts: Sequence[Section]) -> dict[str, object]:
     """The report as plain data."""
     return {
         "about": dict(about),
@@ -95,7 +95,7 @@ def as_data(about: Mapping[str, str], parts: Sequence[Part]) -> dict[str, object
     }
 
 
-def as_markdown(about: Mapping[str, str], parts: Sequence[Part], name: str) -> str:
+def as_markdown(about: Mapping[str, str], parts: Sequence[Section], name: str) -> str:
     """The report as a page."""
     lines = [f"# Toon report, {about['date']}: {about['subject']}", ""]
     lines += [f"- {key}: {value}" for key, value in about.items() if key not in ("date", "subject")]

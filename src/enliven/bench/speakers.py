@@ -16,7 +16,7 @@ from enliven.bench.cases import FPS, SETTLE
 from enliven.bench.groups import GroupCase, Kind, each_alone, group_cases
 from enliven.bench.measures import correlation
 from enliven.bench.pictures import curves_plot, group_sheet
-from enliven.bench.report import Check, Part
+from enliven.bench.report import Check, Section
 from enliven.bench.talkers import Talker
 from enliven.judges.face import FaceJudge
 from enliven.judges.quality import QualityJudge
@@ -61,7 +61,7 @@ class Mouth:
         return self.made[SETTLE:][listens].mean().item()
 
 
-def several_speakers(talker: Talker, speech: Sequence[Speech], groups: Mapping[int, int]) -> Part:
+def several_speakers(talker: Talker, speech: Sequence[Speech], groups: Mapping[int, int]) -> Section:
     """Measure groups of as many people as ``groups`` has keys, each value the number of such groups."""
     judges = FaceJudge(), QualityJudge()
     checks, details, pictures = list[Check](), dict[str, object](), dict[str, Image.Image]()
@@ -80,7 +80,7 @@ def several_speakers(talker: Talker, speech: Sequence[Speech], groups: Mapping[i
                 pictures[f"{called}-opening"] = curves_plot(curves)
         checks += _checks(called, mouths, bound=people <= BOUND)
         details[called] = {mouth.name: _told(mouth) for mouth in mouths}
-    return Part("Several speakers", checks, details, pictures)
+    return Section("Several speakers", checks, details, pictures)
 
 
 def look_at(case: GroupCase, frames: UInt8[Tensor, "f 3 h w"], face: FaceJudge, quality: QualityJudge) -> list[Mouth]:

@@ -22,7 +22,7 @@ from enliven.bench.cases import FPS, SETTLE, Case, held_out, long_case, recorded
 from enliven.bench.measures import best_lag, correlation, lag_curve, loudness, mean_curve
 from enliven.bench.performance import MODEL, perform_apart
 from enliven.bench.pictures import course_sheet, curves_plot, ends_sheet, truth_sheet
-from enliven.bench.report import Check, Part, write_report
+from enliven.bench.report import Check, Section, write_report
 from enliven.bench.speakers import several_speakers
 from enliven.bench.talkers import Drawn, Generated, Talker
 from enliven.errors import ConfigError
@@ -31,6 +31,7 @@ from enliven.judges.motion import body_motion, head_motion
 from enliven.judges.quality import QualityJudge
 from enliven.models.networks import FULL
 from enliven.pipeline import AvatarPipeline
+from enliven.runtime.choices import Choices
 from enliven.systems import find_model
 from enliven.toonworld.voice import SPEECH_RATE
 
@@ -83,7 +84,7 @@ class Bench:
         """How far the mouth is open in each made frame."""
         return self.face(self.made(case))["mouth_open"]
 
-    def sync(self) -> Part:
+    def sync(self) -> Section:
         """Does the mouth say what is heard, when it is heard?"""
         seen = [self.opening(case) for case in self.cases]
         truth = [case.state.mouth_open for case in self.cases]
@@ -93,7 +94,7 @@ class Bench:
         rows = {n: {"true": t, "made": s} for n, t, s in zip(names, truth, seen, strict=True)}
         sheets = {f"clip-{i + 1}": truth_sheet(case, self.made(case)) for i, case in enumerate(self.cases[:4])}
         sheets["motion"] = course_sheet(f"{names[0]}, frame by frame", self.made(self.cases[0]))
-        return Part(
+        return Section(
             "Lip sync",
             [
                 Check("mouth opening, correlation with truth", curve[0], least=0.8),
@@ -105,12 +106,12 @@ class Bench:
             {"opening": curves_plot(rows), **sheets},
         )
 
-    def clean(self) -> Part:
+    def clean(self) -> Section:
         """Is the drawing whole?"""
         verdicts = [self.quality(self.made(case)) for case in self.cases]
         face = [verdict["clean_face"] > 0.5 for verdict in verdicts]
         frame = torch.cat([verdict["clean_frame"] > 0.5 for verdict in verdicts])
-        return Part(
+        return Section(
             "Clean drawing",
             [
                 Check("face region: frames judged clean", torch.cat(face).float().mean().item(), least=0.9),
@@ -119,14 +120,14 @@ class Bench:
             {"clips": [clean.float().mean().item() for clean in face]},
         )
 
-    def silence(self) -> Part:
+    def silence(self) -> Section:
         """Does a person who says nothing keep the mouth shut and stay alive?"""
         speaking = self.cases[: self.plan.silent]
         quiet = [case.silent() for case in speaking]
         opening = torch.cat([self.opening(case)[SETTLE:] for case in quiet])
         motion = [[self._motion(case) for case in cases] for cases in (quiet, speaking)]
         head, body = (sum(m[i] for m in motion[0]) / sum(m[i] for m in motion[1]) for i in (0, 1))
-        return Part(
+        return Section(
             "Silence",
             [
                 Check("mouth opening, mean", opening.mean().item(), most=0.08),
@@ -138,7 +139,7 @@ class Bench:
             {"silence": truth_sheet(quiet[0], self.made(quiet[0]))},
         )
 
-    def identity(self) -> Part:
+    def identity(self) -> Section:
         """Is it still the same person after a minute?"""
         case = long_case(self.cases, self.plan.long_seconds)
         frames, last = self.made(case), slice(case.frames - int(FPS), case.frames)
@@ -146,7 +147,7 @@ class Bench:
         kept = similarity(self.face(frames[last])["identity"], portrait).mean().item()
         true = similarity(self.face(case.drawn(last))["identity"], portrait).mean().item()
         clean = (self.quality(frames[last])["clean_face"] > 0.5).float().mean().item()
-        return Part(
+        return Section(
             "Identity",
             [
                 Check("similarity kept, last second, share of true renderings'", kept / true, least=0.9),
@@ -156,7 +157,7 @@ class Bench:
             {"long": ends_sheet(case, frames)},
         )
 
-    def recordings(self) -> Part:
+    def recordings(self) -> Section:
         """Does it follow real voices?"""
         checks, rows = list[Check](), dict[str, dict[str, Tensor]]()
         for case in recorded_cases(self.plan.recordings, self.plan.recorded_seconds):
@@ -168,9 +169,9 @@ class Bench:
                 Check(f"{case.name}: best lag", lag, least=-2, most=2, unit="frames"),
             ]
             rows[case.name] = {"loudness": heard / heard.max().clamp(min=1e-6), "made": seen}
-        return Part("Recorded voices", checks, pictures={"recorded": curves_plot(rows)} if rows else {})
+        return Section("Recorded voices", checks, pictures={"recorded": curves_plot(rows)} if rows else {})
 
-    def speakers(self) -> Part:
+    def speakers(self) -> Section:
         """Does the right mouth of several move?"""
         speech = [case.speech for case in self.cases]
         return several_speakers(self.talker, speech, {2: self.plan.pairs, 3: self.plan.trios})
@@ -180,10 +181,10 @@ class Bench:
         return head_motion(self.face(frames)), body_motion(frames)
 
 
-def performance(plan: Plan, model: str) -> Part:
+def performance(plan: Plan, model: str) -> Section:
     """How fast, and does length cost memory?"""
     short, long = (perform_apart(seconds, model) for seconds in plan.memory_seconds)
-    return Part(
+    return Section(
         "Speed and memory",
         [
             Check(
@@ -205,7 +206,7 @@ def performance(plan: Plan, model: str) -> Part:
     )
 
 
-def decoding(plan: Plan, model: str) -> Part:
+def decoding(plan: Plan, model: str) -> Section:
     """How fast does each decoder of a model paint, and does length cost it memory?"""
     checks, peaks = list[Check](), dict[str, list[float]]()
     for name in (FULL, *find_model(model).params.decoders):
@@ -216,7 +217,7 @@ def decoding(plan: Plan, model: str) -> Part:
             Check(told, long.peak_mib / short.peak_mib, most=1.05),
         ]
         peaks[name] = [short.peak_mib, long.peak_mib]
-    return Part("Decoding alone", checks, {"threads": torch.get_num_threads(), "peak MiB": peaks})
+    return Section("Decoding alone", checks, {"threads": torch.get_num_threads(), "peak MiB": peaks})
 
 
 def _others(truth: Sequence[Tensor], seen: Sequence[Tensor]) -> float:
@@ -244,9 +245,9 @@ def toon_report(
     Speed is measured with the weights that the model has, and not those of ``weights``.
     """
     plan = plan or Plan()
-    pipeline = None if drawn else AvatarPipeline.load(model, weights=weights)
+    pipeline = None if drawn else AvatarPipeline.load(model, Choices(weights=weights))
     bench = Bench(Generated(pipeline) if pipeline else Drawn(), plan)
-    parts: dict[str, Callable[[], Part]] = {
+    parts: dict[str, Callable[[], Section]] = {
         "sync": bench.sync,
         "clean": bench.clean,
         "silence": bench.silence,
@@ -263,7 +264,7 @@ def toon_report(
     if unknown:
         raise ConfigError(f"no part is called {', '.join(sorted(unknown))}", hint=f"choose from {', '.join(parts)}")
 
-    def measured() -> Iterator[Part]:
+    def measured() -> Iterator[Section]:
         for name, measure in parts.items():
             if not only or name in only:
                 log.info("measuring %s", name)

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from enliven.bench.report import Check, Part, write_report
+from enliven.bench.report import Check, Section, write_report
 from enliven.models.networks import build_network
 from enliven.systems import find_model
 from enliven.systems.footprint import Pass, example_pass, filled, shapes_of
@@ -53,7 +53,7 @@ def clip_batch(given: Pass, count: int) -> dict[str, Any]:
     return {"clip": LatentClip(latents, given.layout), "given": latents[:, :, :clean], "cond": cond}
 
 
-def overhead(spec: ModelSpec, batch: int, laps: int) -> Part:
+def overhead(spec: ModelSpec, batch: int, laps: int) -> Section:
     """What the trainer adds to forward and backward on the CPU, in processor time: that is its own."""
     torch.manual_seed(0)
     network, given = build_network(spec.params.backbone), example_pass(spec)
@@ -81,10 +81,12 @@ def overhead(spec: ModelSpec, batch: int, laps: int) -> Part:
         Check("throughput of the trainer", 100 * bare_seconds / step_seconds, least=LEAST_SHARE, unit="%"),
         Check("tokens", tokens / step_seconds, unit="a second of a processor"),
     ]
-    return Part(f"{spec.name}, whole, {batch} clips a step", checks, {"laps": laps, "threads": torch.get_num_threads()})
+    return Section(
+        f"{spec.name}, whole, {batch} clips a step", checks, {"laps": laps, "threads": torch.get_num_threads()}
+    )
 
 
-def utilisation(spec: ModelSpec, blocks: int, laps: int, device: str) -> Part:
+def utilisation(spec: ModelSpec, blocks: int, laps: int, device: str) -> Section:
     """How well some full-size blocks use a GPU, and what memory a token takes."""
     shortened = shorter(spec, blocks)
     with torch.device(device):
@@ -120,7 +122,7 @@ def utilisation(spec: ModelSpec, blocks: int, laps: int, device: str) -> Part:
         Check("weights, gradients and optimiser", held / 2**30, unit="GiB"),
     ]
     details = {"blocks": blocks, "tokens": tokens, "seconds a step": seconds, "GPU": torch.cuda.get_device_name()}
-    return Part(f"{spec.name}, {blocks} blocks, one clip of {tokens} tokens", checks, details)
+    return Section(f"{spec.name}, {blocks} blocks, one clip of {tokens} tokens", checks, details)
 
 
 def shorter(spec: ModelSpec, blocks: int) -> Any:
@@ -176,7 +178,7 @@ def _tokens(spec: ModelSpec, given: Pass) -> int:
     return int(frames * (height // high) * (width // wide))
 
 
-def _parts(asked: argparse.Namespace) -> Iterator[Part]:
+def _parts(asked: argparse.Namespace) -> Iterator[Section]:
     for name in asked.models or (("longcat", "soul") if asked.device != "cpu" else ("longcat-toon", "soul-toon")):
         if asked.device == "cpu":
             yield overhead(find_model(name), asked.batch, asked.laps)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from enliven.commands.flags import OUTPUT, Inputs, Published, Sampling, values
+from enliven.commands.flags import AS_USUAL, OUTPUT, Inputs, Opened, Published, Sampling, values
 from enliven.errors import BatchFailed, Cancelled
 
 if TYPE_CHECKING:
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 SUMMARY = "batch.json"
 
 
-def batch(
+def batch(  # noqa: PLR0913 - they are flags
     videos: Path,
     /,
     *,
     output: Annotated[Path | None, Parameter(alias="-o", group=OUTPUT)] = None,
     inputs: Inputs | None = None,
     sampling: Sampling | None = None,
+    opened: Opened = AS_USUAL,
     as_published: Published | None = None,
     settings: Annotated[tuple[str, ...], Parameter("--set", group=OUTPUT, show_default=False)] = (),
     dry_run: Annotated[bool, Parameter(group=OUTPUT, show_default=False)] = False,
@@ -34,7 +35,7 @@ def batch(
     The list is a .toml file of [[item]] tables, a .jsonl file, a .csv file, or a folder of run files and of LongCat's
     input files. An item says what a run file may say, and its name. Flags hold for all items and win over the list.
     What fails is told at the end and stops nothing else. The same command again makes what is missing: finished videos
-    are passed over, and half made ones go on.
+    are passed over, and half made ones go on. Where processes share the work, what fails while it is made ends it.
 
     Args:
         videos: The list.
@@ -43,14 +44,16 @@ def batch(
         dry_run: Say what would be made, and stop.
 
     """
-    given = values(*(group for group in (as_published, inputs, sampling) if group is not None))
+    given = values(as_published, inputs, sampling, opened)
     from enliven.commands.batch_jobs import Outcome, State, make_all, prepare
     from enliven.commands.batch_list import read_list
     from enliven.commands.console import make_folder, say
     from enliven.commands.generate import RUNS
     from enliven.commands.progress import listener
+    from enliven.runtime.launch import leads
+    from enliven.runtime.mesh import Parallel, leave
 
-    items, folder = read_list(videos), output or RUNS / videos.resolve().stem
+    shared, items, folder = Parallel.parse(opened.parallel), read_list(videos), output or RUNS / videos.resolve().stem
     outcomes: dict[str, Outcome] = {}
     stopped = False
     try:
@@ -58,12 +61,13 @@ def batch(
             jobs = prepare(items, folder, (given, settings), outcomes, tell)
             if not dry_run:
                 make_folder(folder)
-                make_all(jobs, outcomes, tell)
+                make_all(jobs, outcomes, tell, shared)
     except KeyboardInterrupt:
         stopped = True
+    leave()
     told = [outcomes[item.name] for item in items if item.name in outcomes]
     say(*table(told))
-    if not dry_run and folder.is_dir():
+    if not dry_run and folder.is_dir() and leads():
         write_summary(folder / SUMMARY, told)
     if stopped:
         done = sum(outcome.state in {State.MADE, State.THERE} for outcome in told)

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -20,8 +20,10 @@ from enliven.media.voices import Turns
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.run import RECORD, RESULT, absolute, check, check_inputs, read_record, read_result, resume, start
+from enliven.runtime.choices import Choices
+from enliven.runtime.launch import leads
+from enliven.runtime.mesh import Parallel
 from enliven.systems import choose_model
-from enliven.systems.opening import Choices
 from enliven.types import OnProgress, Progress
 
 logger = logging.getLogger(__name__)
@@ -128,11 +130,20 @@ def said(choices: Choices, by: Choices) -> dict[str, Any]:
     return {name: getattr(choices, name) for name in names - {MEMORY}}
 
 
-def make_all(jobs: Sequence[Job], outcomes: dict[str, Outcome], listener: TerminalBar | PlainLines) -> None:
-    """Make one video after another. Raises KeyboardInterrupt alone; what else happens is an outcome."""
-    load, whole = Loader(listener), Whole(jobs, listener)
+def make_all(
+    jobs: Sequence[Job],
+    outcomes: dict[str, Outcome],
+    listener: TerminalBar | PlainLines,
+    shared: Parallel = Parallel(),  # noqa: B008 - it never changes
+) -> None:
+    """Make one video after another. Raises KeyboardInterrupt; what else happens is an outcome.
+
+    Of processes that share the work, one that fails would leave the others waiting in the middle of a video, and so
+    whatever happens to one of them is raised.
+    """
+    load, whole = Loader(listener, shared), Whole(jobs, listener)
     for job in jobs:
-        with failing(job.name, outcomes):
+        with failing(job.name, outcomes) if shared.processes == 1 else nullcontext():
             try:
                 outcomes[job.name] = make(job, load, whole.part(job))
             except KeyboardInterrupt:
@@ -149,28 +160,27 @@ def make(job: Job, load: "Loader", tell: OnProgress) -> Outcome:
     if before.state is State.THERE:
         return before
     if before.state is State.BEGUN:
-        memory = {name: value for name, value in job.choices.given.items() if name == MEMORY}
-        resume(job.folder, tell, lambda model, **choices: load(model, **choices | memory))
+        resume(job.folder, tell, load, job.choices.given.get(MEMORY), writes=leads())
     else:
-        start(load(job.model, **job.choices.given), job.request, job.folder, job.video, tell)
-    took, length = time.perf_counter() - began, read_result(job.folder).seconds
+        start(load(job.model, job.choices), job.request, job.folder, job.video, tell)
+    took, length = time.perf_counter() - began, read_result(job.folder).seconds if leads() else job.seconds
     return Outcome(job.name, State.MADE, str(job.video), took, length)
 
 
 class Loader:
     """Loads a model unless it is the one that is loaded; what could not be loaded is not tried again."""
 
-    def __init__(self, tell: OnProgress) -> None:
-        self.tell = tell
+    def __init__(self, tell: OnProgress, shared: Parallel = Parallel()) -> None:  # noqa: B008 - it never changes
+        self.tell, self.shared = tell, shared
         self.chosen: object = None
         self.loaded: AvatarPipeline | EnlivenError | None = None
 
-    def __call__(self, model: str, **choices: Any) -> AvatarPipeline:
+    def __call__(self, model: str, choices: Choices) -> AvatarPipeline:
         """The model. Raises what loading it raises."""
         if self.chosen != (model, choices):
             self.chosen, self.loaded = (model, choices), None  # the old one goes before the new one comes
             try:
-                self.loaded = load(model, self.tell, **choices)
+                self.loaded = load(model, choices, self.tell, self.shared)
             except EnlivenError as error:
                 self.loaded = error
         if isinstance(self.loaded, EnlivenError):

@@ -6,13 +6,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from enliven.commands.flags import AS_USUAL, Opened, values
+
 
 def demo(
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("demo"),
     speech: str = "hello",
     seed: int = 31,
-    model: str = "longcat-toon",
+    opened: Opened = AS_USUAL,
 ) -> None:
     """Draw a character, take a shipped sentence, and let the small model make the video.
 
@@ -20,9 +22,9 @@ def demo(
         output: The folder to write to.
         speech: The name of a shipped sentence.
         seed: Another seed, another person.
-        model: The name of the model.
 
     """
+    from enliven import config
     from enliven.commands import toon
     from enliven.commands.console import make_folder, say, target
     from enliven.commands.generate import free_folder, load, resumable, summary
@@ -32,10 +34,15 @@ def demo(
     from enliven.media.video import read_video
     from enliven.request import GenerateRequest
     from enliven.run import start
+    from enliven.runtime.choices import Choices
+    from enliven.runtime.launch import leads
+    from enliven.runtime.mesh import Parallel, leave
     from enliven.toonworld.character import caption, sample_character
     from enliven.toonworld.voice import SHIPPED, load_speech
 
-    spoken, folder = load_speech(speech), make_folder(output)
+    shared, spoken, folder = Parallel.parse(opened.parallel), load_speech(speech), make_folder(output)
+    chosen = values(opened)
+    model, choices = chosen.pop("model", None), config.parse(Choices, chosen)
     portrait, sheet = folder / "portrait.png", folder / f"{speech}.png"
     toon.portrait(seed=seed, output=portrait)
     request = GenerateRequest(
@@ -43,8 +50,12 @@ def demo(
     )
     run, began = free_folder(folder / "run"), time.perf_counter()
     with listener() as tell, resumable(run):
-        video = start(load(model, tell), request, run, target(folder / f"{speech}.mp4", ".mp4"), tell)
+        pipeline = load(model, choices, tell, shared)
+        video = start(pipeline, request, run, target(folder / f"{speech}.mp4", ".mp4"), tell)
     took = time.perf_counter() - began
+    leave()
+    if not leads():
+        return
     with replacing(sheet) as part:
         video_sheet(read_video(video), title=spoken.text).save(part, format="PNG")
     say(

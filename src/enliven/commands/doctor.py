@@ -150,7 +150,7 @@ def _model(spec: "ModelSpec", sized: dict[str, Any], *, quick: bool) -> dict[str
 
 def _sized(spec: "ModelSpec") -> dict[str, Any]:
     from enliven.runtime.machine import this_machine
-    from enliven.runtime.memory import plan_memory, weights_bytes
+    from enliven.runtime.memory import EIGHT_BITS, plan_memory, weights_bytes
     from enliven.systems.footprint import model_needs
 
     needs = model_needs(spec)
@@ -161,7 +161,7 @@ def _sized(spec: "ModelSpec") -> dict[str, Any]:
         "weights_bytes": {
             "float32": 4 * total,
             "bfloat16": sum(weights_bytes(needs, "bfloat16").values()),
-            "int8": sum(weights_bytes(needs, "bfloat16", "int8").values()),
+            **{small: sum(weights_bytes(needs, "bfloat16", small).values()) for small in EIGHT_BITS},
         },
         "working_bytes": needs.cache + max(part.working for part in needs.parts.values()),
         "plan": {**asdict(plan), "fits": plan.fits},
@@ -214,10 +214,11 @@ def _disk(disk: dict[str, Any]) -> str:
 
 def _models_table(models: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("Model", "Here", "float32", "bfloat16", "int8", "working", "Runs"):
+    for title in ("Model", "Here", "float32", "bfloat16", "8 bits", "working", "Runs"):
         table.add_column(title, no_wrap=True, justify="left" if title[0].isupper() else "right")
     for model in models:
-        sizes = [size(count) for count in model.get("weights_bytes", {}).values()] or [""] * 3
+        weights = model.get("weights_bytes", {})
+        sizes = [size(weights[name]) if name in weights else "" for name in ("float32", "bfloat16", "int8")]
         working = size(model["working_bytes"]) if "working_bytes" in model else ""
         table.add_row(model["name"], "yes" if model["weights"] else "no", *sizes, working, _runs(model.get("plan")))
     return table
@@ -228,7 +229,9 @@ def _runs(plan: dict[str, Any] | None) -> str:
         return "unknown"
     if not plan["fits"]:
         return "no"
-    return ("by blocks" if plan["offload"] else "whole") + (", int8" if plan["quantise"] == "int8" else "")
+    return ("by blocks" if plan["offload"] else "whole") + (
+        "" if plan["quantise"] == "none" else f", {plan['quantise']}"
+    )
 
 
 def _remarks(models: list[dict[str, Any]]) -> Iterator[str]:

@@ -85,13 +85,14 @@ def encode(
     from enliven.data.films import find_films
     from enliven.data.gathering import gather
     from enliven.data.manifest import read_manifest
+    from enliven.runtime.choices import Choices
     from enliven.types import Progress
 
     process, films = process_of(part), [film for source in sources for film in find_films(source)]
     if not films and drawn.toon < 1:
         raise ConfigError("there is nothing to encode", hint="name videos, or --toon 1000 to draw clips")
     with listener() as tell, stoppable():
-        opening = find(encoding.model, **({"weights": encoding.weights} if encoding.weights else {}))
+        opening = find(encoding.model, Choices(weights=encoding.weights))
         networks = []
         for number, name in enumerate(ENCODERS, start=1):
             networks.append(opening.execution.load(name, opening.parts[name]))
@@ -186,19 +187,19 @@ def drawn_materials(drawn: Drawn, encoder: "FilmEncoder") -> "Iterator[Material]
 
     Raises ConfigError for a share that is none.
     """
-    from enliven.bench.cases import SHIPPED as HELD_OUT
+    from enliven.bench.cases import KEPT_OUT
     from enliven.data.clips import FPS
     from enliven.data.encoded import encode_clip
     from enliven.data.gathering import Material
     from enliven.data.world import World
-    from enliven.toonworld.voice import SHIPPED as SPEECH
+    from enliven.toonworld.voice import SHIPPED
 
     if not 0 <= drawn.sights <= 1:
         raise ConfigError(f"--sights {drawn.sights:g} is no share", hint="give 0 to 1")
     if drawn.toon and encoder.fps != FPS:
         raise ConfigError(f"the drawn world has {FPS} frames a second, the model {encoder.fps}", hint="choose another")
     world = World(max(encoder.lengths), encoder.size(1, 1), sights=drawn.sights)
-    spoken = [path for path in sorted(SPEECH.glob("*.flac")) if path.stem not in HELD_OUT]
+    spoken = [path for path in sorted(SHIPPED.glob("*.flac")) if path.stem not in KEPT_OUT]
 
     def make(seed: int, made: frozenset[int]) -> "Iterator[tuple[int, EncodedClip]]":
         if not made:

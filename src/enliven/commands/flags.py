@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from enliven.errors import ConfigError
+from enliven.runtime.choices import DtypeChoice, QuantiseChoice
+from enliven.runtime.memory import Memory
 
 if TYPE_CHECKING:
     from enliven.request import Scene
 
 INPUTS = Group("Inputs", sort_key=1)
 SAMPLING = Group("Sampling", sort_key=2)
-OUTPUT = Group("Output", sort_key=3)
+MODEL = Group("Model and machine", sort_key=3)
+OUTPUT = Group("Output", sort_key=4)
 
-MEMORY = Literal["auto", "low", "full"] | float
 GUIDANCE = {"text_guidance": "text", "audio_guidance": "audio"}
 SPELLED = {"video": "--continue", "loras": "--lora"}
 SILENCE = "silence"  # in place of the sound file of somebody who only listens
@@ -57,25 +59,6 @@ class Inputs:
 class Sampling:
     """How the video is made. What is left out, the model decides."""
 
-    model: str | None = None
-    """Name of a model; `enliven models` lists them. Default: what the weights are for, or longcat-toon."""
-    weights: Path | None = None
-    """Folder of weights, as published or saved here. Default: looked for where ENLIVEN_WEIGHTS says."""
-    base: Path | None = None
-    """Folder of LongCat-Video, where it is not beside that of a published avatar."""
-    loras: Annotated[tuple[str, ...] | None, Parameter(name=SPELLED["loras"])] = None
-    """LoRA beside the network: FILE or FILE:STRENGTH; repeat for several, which add up."""
-    expressiveness: float | None = None
-    """Strength of the LoRA that lets LongCat-Video-Avatar 1.5 talk in few steps: 1 as trained, more for livelier."""
-    dtype: Literal["auto", "float32", "bfloat16"] | None = None
-    """Numbers that the network computes in. Default: auto, as the weights were published."""
-    quantise: Literal["auto", "none", "int8"] | None = None
-    """Weights of 8 bits, half the memory of bfloat16: never (none), always (int8), or where it must be (auto)."""
-    memory: MEMORY | None = None
-    """What the model may take: auto, the fastest way that fits; low, the least; full, all of it on the device; or a
-    number of GiB. `--dry-run` shows the plan."""
-    attention: str | None = None
-    """Kernel that computes attention; `enliven doctor` lists them, and why one cannot be had. Default: auto."""
     seconds: float | None = None
     """Length of the video. Default: as long as the speech."""
     size: str | None = None
@@ -96,6 +79,43 @@ class Sampling:
     """The same seed and inputs give the same video."""
 
 
+@Parameter(name="*", group=MODEL)
+@dataclass(frozen=True)
+class Running:
+    """What a model may take here, and who shares the work. A run may be resumed in any of it."""
+
+    memory: Memory | None = None
+    """What the model may take: auto, the fastest way that fits; low, the least; full, all of it on the device; or a
+    number of GiB. `--dry-run` of `enliven generate` shows the plan."""
+    parallel: str | None = None
+    """Share the work among processes that `torchrun --nproc-per-node 4 -m enliven ...` starts, each with a GPU:
+    context=2,guidance=2 lets 2 share the tokens of a pass and 2 the passes; with ,sharded all share the weights."""
+
+
+@Parameter(name="*", group=MODEL)
+@dataclass(frozen=True)
+class Opened(Running):
+    """Which model, and how it is opened (``Choices``)."""
+
+    model: str | None = None
+    """Name of a model; `enliven models` lists them. Default: what the weights are for, or longcat-toon."""
+    weights: Path | None = None
+    """Folder of weights, as published or saved here. Default: looked for where ENLIVEN_WEIGHTS says."""
+    base: Path | None = None
+    """Folder of LongCat-Video, where it is not beside that of a published avatar."""
+    loras: Annotated[tuple[str, ...] | None, Parameter(name=SPELLED["loras"])] = None
+    """LoRA beside the network: FILE or FILE:STRENGTH; repeat for several, which add up."""
+    expressiveness: float | None = None
+    """Strength of the LoRA that lets LongCat-Video-Avatar 1.5 talk in few steps: 1 as trained, more for livelier."""
+    dtype: DtypeChoice | None = None
+    """Numbers that the network computes in. Default: auto, as the weights were published."""
+    quantise: QuantiseChoice | None = None
+    """Weights of 8 bits, half the memory of bfloat16: never (none), always (int8, which keeps more of most weights, or
+    fp8), or int8 where it must be (auto)."""
+    attention: str | None = None
+    """Kernel that computes attention; `enliven doctor` lists them, and why one cannot be had. Default: auto."""
+
+
 @Parameter(name="*", group=OUTPUT)
 @dataclass(frozen=True)
 class Made:
@@ -111,7 +131,7 @@ class Made:
     """PNG file to draw into who speaks where, and stop before anything is made."""
 
 
-NOTHING_MADE = Made()
+NOTHING_MADE, AS_USUAL, ALONE = Made(), Opened(), Running()
 PUBLISHED = Parameter(show=False)
 
 
@@ -133,9 +153,13 @@ class Published:
     seed: Annotated[int | None, PUBLISHED, Parameter(name="--base_seed")] = None
 
 
-def values(*groups: Inputs | Sampling | Published) -> dict[str, Any]:
-    """The run-file values of the flags that were given; of the same one given twice, that of the later group."""
-    given = {name: value for group in groups for name, value in vars(group).items() if value is not None}
+def values(*groups: Inputs | Sampling | Opened | Published | None) -> dict[str, Any]:
+    """The run-file values of the flags that were given; of the same one given twice, that of the later group.
+
+    Who shares the work is in no run file.
+    """
+    given = {name: value for group in groups if group for name, value in vars(group).items() if value is not None}
+    given.pop("parallel", None)
     guidance = {inner: given.pop(flag) for flag, inner in GUIDANCE.items() if flag in given}
     if guidance:
         given["guidance"] = guidance
@@ -156,7 +180,7 @@ def arguments(given: Mapping[str, Any]) -> list[str]:
     left |= {flag: guidance[inner] for flag, inner in GUIDANCE.items() if inner in guidance}
     if "width" in left and "height" in left:
         left["size"] = f"{left.pop('width')}x{left.pop('height')}"
-    known = {field.name for group in (Inputs, Sampling) for field in fields(group)}
+    known = {field.name for group in (Inputs, Sampling, Opened) for field in fields(group)}
     spoken = ["--set", f"scene=[{', '.join(scene_table(scene) for scene in timeline)}]"] if timeline else []
     for name, value in left.items():
         flag = SPELLED.get(name, f"--{name.replace('_', '-')}")

@@ -8,16 +8,31 @@ from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from enliven.commands.flags import MEMORY, NOTHING_MADE, OUTPUT, Inputs, Made, Published, Sampling, arguments, values
+from enliven.commands.flags import (
+    ALONE,
+    AS_USUAL,
+    NOTHING_MADE,
+    OUTPUT,
+    Inputs,
+    Made,
+    Opened,
+    Published,
+    Running,
+    Sampling,
+    arguments,
+    values,
+)
 from enliven.errors import Cancelled, StorageError
 
 if TYPE_CHECKING:
     from enliven.pipeline import AvatarPipeline
     from enliven.run import Record
+    from enliven.runtime.choices import Choices
+    from enliven.runtime.mesh import Parallel
     from enliven.systems.opening import Opening
     from enliven.types import OnProgress
 
@@ -31,10 +46,10 @@ def generate(
     *,
     inputs: Inputs | None = None,
     sampling: Sampling | None = None,
+    opened: Opened = AS_USUAL,
     as_published: Published | None = None,
     made: Made = NOTHING_MADE,
     settings: Annotated[tuple[str, ...], Parameter("--set", group=OUTPUT, show_default=False)] = (),
-    parallel: Annotated[str | None, Parameter(group=OUTPUT)] = None,
 ) -> None:
     """Make a video from a portrait, speech and a prompt.
 
@@ -43,12 +58,9 @@ def generate(
     Args:
         run_file: A TOML file with any of the values below, as in examples/.
         settings: NAME=VALUE for anything a run file may hold, for example guidance.text=2.0.
-        parallel: Share the work among processes that `torchrun --nproc-per-node 4 -m enliven generate ...` starts, each
-            with a GPU: context=2,guidance=2 lets 2 share the tokens of a pass and 2 the passes; with ,sharded all
-            share the weights.
 
     """
-    given = values(*(group for group in (as_published, inputs, sampling) if group is not None))
+    given = values(as_published, inputs, sampling, opened)
     from enliven import config
     from enliven.commands import plan
     from enliven.commands.console import say, target
@@ -58,7 +70,7 @@ def generate(
     from enliven.runtime.launch import leads
     from enliven.runtime.mesh import Parallel, leave
 
-    shared, whole = Parallel.parse(parallel), config.parse(RunFile, gather(run_file, given, settings))
+    shared, whole = Parallel.parse(opened.parallel), config.parse(RunFile, gather(run_file, given, settings))
     output = made.output
     path = target(output, ".mp4") if output else None
     check(whole.request(), path)
@@ -70,9 +82,9 @@ def generate(
             return
     with listener() as tell:
         if made.dry_run:
-            told = plan.describe(find(whole.model, **whole.choices().given), whole.request(), tell)
+            told = plan.describe(find(whole.model, whole.choices()), whole.request(), tell)
         else:
-            pipeline = load(whole.model, tell, **whole.choices().given, parallel=shared)
+            pipeline = load(whole.model, whole.choices(), tell, shared)
             folder, began = made.run or free_folder(RUNS / (output.stem if output else "run")), time.perf_counter()
             with resumable(folder):
                 video = start(pipeline, whole.request(), folder, path, tell)
@@ -81,13 +93,13 @@ def generate(
         say(*(told if made.dry_run else summary(video, folder, time.perf_counter() - began)))
 
 
-def resume(folder: Path, /, *, memory: MEMORY | None = None, parallel: str | None = None) -> None:
+def resume(folder: Path, /, *, running: Running = ALONE) -> None:
     """Go on with an interrupted run at its next clip; the video is the same as without the interruption.
+
+    Without --memory it takes what it was started with; without --parallel one process works, however many began.
 
     Args:
         folder: The run folder.
-        memory: What the model may take here, as of `enliven generate`. Default: as the run was started.
-        parallel: Share the work among processes, as of `enliven generate`. Default: alone, however it was started.
 
     """
     from enliven.commands.console import say
@@ -96,33 +108,35 @@ def resume(folder: Path, /, *, memory: MEMORY | None = None, parallel: str | Non
     from enliven.runtime.launch import leads
     from enliven.runtime.mesh import Parallel, leave
 
-    began, shared = time.perf_counter(), Parallel.parse(parallel)
+    began, shared = time.perf_counter(), Parallel.parse(running.parallel)
     with listener() as tell, resumable(folder):
-        opened = partial(load, tell=tell, parallel=shared)
-        video = resume(folder, tell, opened, memory, writes=leads())
+        opened = partial(load, tell=tell, shared=shared)
+        video = resume(folder, tell, opened, running.memory, writes=leads())
     leave()
     if leads():
         say(*summary(video, folder, time.perf_counter() - began))
 
 
-def load(model: str | None, tell: "OnProgress", **choices: Any) -> "AvatarPipeline":
+def load(
+    model: str | None, choices: "Choices", tell: "OnProgress", shared: "Parallel | None" = None
+) -> "AvatarPipeline":
     """``AvatarPipeline.load``, telling that the model is being loaded. Raises RequestError, WeightsError."""
     from enliven.models.networks import PARTS
     from enliven.pipeline import AvatarPipeline
     from enliven.systems import choose_model
     from enliven.types import Progress
 
-    name = choose_model(model, choices.get("weights")).name
+    name = choose_model(model, choices.weights).name
     tell(Progress(f"loading {name}", 0, len(PARTS)))
-    return AvatarPipeline.load(model, **choices, on_progress=tell)
+    return AvatarPipeline.load(model, choices, parallel=shared, on_progress=tell)
 
 
-def find(model: str | None, **choices: Any) -> "Opening":
+def find(model: str | None, choices: "Choices") -> "Opening":
     """The same, but for the weights, which are not read. Raises RequestError, WeightsError."""
     from enliven.pipeline import chosen_device
-    from enliven.systems.opening import Choices, open_model
+    from enliven.systems.opening import open_model
 
-    return open_model(model, Choices(**choices).absolute(), chosen_device())
+    return open_model(model, choices.absolute(), chosen_device())
 
 
 def free_folder(wanted: Path) -> Path:

@@ -99,6 +99,21 @@ def check(folder: Path, *, variant: str | None = None, base: Path | None = None)
 
 
 @models.command
+def convert(folder: Path) -> None:
+    """Write safetensors beside the pickle of a folder, as pytorch_model.bin. It is read as tensors alone: no code runs.
+
+    Args:
+        folder: Where the pickle is.
+
+    """
+    from enliven.commands.console import say
+    from enliven.models.pickles import convert_pickles
+
+    for path in convert_pickles(folder):
+        say(f"{path}  {path.stat().st_size / MIB:.1f} MiB")
+
+
+@models.command
 def download(name: str, *, variant: str | None = None, into: Path = Path("weights"), dry_run: bool = False) -> None:
     """Fetch a publication and what it shares with the base; what is complete is not fetched again.
 

@@ -40,7 +40,7 @@ def describe(opening: Opening, request: GenerateRequest, tell: OnProgress = igno
     if opening.needs is None:
         pipeline = AvatarPipeline.opened(opening, tell)
         seconds = estimate(pipeline, spec, pipeline.encode(request, spec), request.seed)
-        took, held = f"about {clock(seconds)} on this machine", [f"memory  about {memory(pipeline):.1f} GiB"]
+        took, held = f"about {clock(seconds)} on this machine", [taking(pipeline)]
     else:
         tell(Progress("trying a block", 0, 1))
         seconds = clips_seconds(replace(spec, size=outline.size), len(plans), opening.parts, opening.execution)
@@ -58,6 +58,12 @@ def describe(opening: Opening, request: GenerateRequest, tell: OnProgress = igno
     ]
 
 
+def taking(pipeline: AvatarPipeline) -> str:
+    """What a model that was loaded whole takes, and in which numbers where they are not its own."""
+    small = pipeline.execution.plan.quantise
+    return f"memory  about {memory(pipeline):.1f} GiB" + ("" if small == "none" else f", the backbone in {small}")
+
+
 def placing(execution: Execution, needs: Needs) -> list[str]:
     """What is where, and how much the device holds at most."""
     plan, device = execution.plan, execution.device
@@ -67,7 +73,7 @@ def placing(execution: Execution, needs: Needs) -> list[str]:
         TEXT: "block by block, from its files, and goes once it has read" if plan.release_text else "stays",
         AUTOENCODER: "stays, decodes latent by latent" if plan.stream_decoder else "stays, decodes clip by clip",
     }
-    numbers = {BACKBONE: "int8" if plan.quantise == "int8" else plan.dtype, TEXT: plan.dtype}
+    numbers = {BACKBONE: plan.dtype if plan.quantise == "none" else plan.quantise, TEXT: plan.dtype}
     return [
         f"memory  at most {size(plan.needed)} of {size(plan.room)} on {device}",
         *(

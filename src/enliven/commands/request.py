@@ -12,8 +12,7 @@ from enliven.errors import ConfigError
 from enliven.media.speakers_file import read_speakers_file
 from enliven.media.vocals import located
 from enliven.request import GenerateRequest
-from enliven.runtime.memory import Memory
-from enliven.systems.opening import Choices, Dtype, Quantise
+from enliven.runtime.choices import Choices
 
 FILES = ("portrait", "video", "timeline", "input", "weights", "base")
 SCENE = {"from": "start", "prompt": "prompt"}  # what a scene is called in TOML, and in a request
@@ -23,18 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class RunFile(GenerateRequest):
-    """What a run file may hold: a request, the name of a model, and how that is opened (``Choices``)."""
+class RunFile(GenerateRequest, Choices):
+    """What a run file may hold: a request, the name of a model, and how that is opened."""
 
     model: str | None = None
-    dtype: Dtype = "auto"
-    quantise: Quantise = "auto"
-    memory: Memory = "auto"
-    attention: str = "auto"
-    weights: Path | None = None
-    base: Path | None = None
-    loras: tuple[str, ...] = ()
-    expressiveness: float | None = None
 
     def request(self) -> GenerateRequest:
         """What is asked of the model."""

@@ -102,16 +102,16 @@ def dataset(*, output: Output = Path("clips"), count: int = 100, seed: int = 0, 
         frames: Length of each clip in video frames.
 
     """
-    from enliven.bench.cases import SHIPPED as HELD_OUT
+    from enliven.bench.cases import KEPT_OUT
     from enliven.commands.console import make_folder, say
     from enliven.commands.progress import listener
     from enliven.data.world import World, render_clips
-    from enliven.toonworld.voice import SHIPPED as SPEECH
+    from enliven.toonworld.voice import SHIPPED
 
     if count < 1 or frames < 1:
         raise ConfigError(f"{count} clips of {frames} frames are none", hint="give at least 1 of both")
     with listener() as tell:
-        spoken = [path for path in sorted(SPEECH.glob("*.flac")) if path.stem not in HELD_OUT]
+        spoken = [path for path in sorted(SHIPPED.glob("*.flac")) if path.stem not in KEPT_OUT]
         render_clips(make_folder(output), spoken, range(seed, seed + count), World(frames), tell)
     say(f"{output}: {count} clips of {frames} frames")
 

@@ -1,7 +1,8 @@
 """The voice in a recording that also holds music or noise: what is listened to. The sound of the video stays whole."""
 
+import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -10,10 +11,13 @@ import numpy as np
 import soxr
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from enliven.errors import EnlivenError, MediaError, WeightsError
 from enliven.media.audio import SPEECH_RATE, audio_blocks, mono_16k
+from enliven.media.storage import replacing
 from enliven.media.vocals_demucs import read_demucs
 from enliven.types import Audio
 
@@ -22,7 +26,11 @@ logger = logging.getLogger(__name__)
 CENTRE = "centre"
 WEIGHTS = {".safetensors", ".yaml"}  # what a folder of Demucs holds
 PIECE_SECONDS, MARGIN_SECONDS = 60, 1  # whole numbers, so that pieces meet at every rate
+KEPT, VOICE = "voice_", "voice"  # how its file begins, and the tensor in it
 QUIETEST = 1e-4  # a voice of less than this share of the energy is none
+
+Hear = Callable[[Path, str | None], Tensor]
+"""What is listened to of a sound file, see ``heard_voice``."""
 
 
 @runtime_checkable
@@ -101,6 +109,39 @@ def heard_voice(path: Path, vocals: str | Separator | None = None) -> Float[Tens
         advice = f" ({error.hint})" if isinstance(error, EnlivenError) and error.hint else ""
         logger.warning("all of %s is listened to, not the voice alone: %s%s", path.name, reason, advice)
     return mono_16k(path)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptVoices:
+    """What is listened to, kept in a folder: parted again, with another library or device, it might be another voice.
+
+    What was listened to for want of a voice alone is kept as well.
+    """
+
+    folder: Path
+
+    def __call__(self, path: Path, vocals: str | None = None) -> Float[Tensor, "samples"]:
+        """``heard_voice``, once of each recording. Raises MediaError, also for a damaged file, and StorageError."""
+        if vocals is None:
+            return heard_voice(path)
+        kept = self.place(path)
+        if not kept.exists():
+            voice = heard_voice(path, vocals).contiguous()
+            with replacing(kept) as part:
+                save_file({VOICE: voice}, part)
+        try:
+            return load_file(kept)[VOICE]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise MediaError(f"{kept} is damaged: {error}", hint="start the run anew") from error
+
+    def place(self, path: Path) -> Path:
+        """The file of a recording's voice."""
+        return self.folder / f"{KEPT}{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.safetensors"
+
+    def forget(self) -> None:
+        """Remove all of them."""
+        for kept in self.folder.glob(f"{KEPT}*.safetensors"):
+            kept.unlink()
 
 
 def part_voice(path: Path, separator: Separator) -> Float[Tensor, "samples"]:

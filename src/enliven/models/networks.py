@@ -158,7 +158,7 @@ def load_networks(
     """
     parts = find_parts(folder, variant, base)
     networks = {name: part.load(dtype if name in LARGE_PARTS else None) for name, part in parts.items()}
-    return gathered(networks, folder)
+    return completed(networks, folder)
 
 
 def find_parts(folder: Path, variant: str | None = None, base: Path | None = None) -> dict[str, Part]:
@@ -175,7 +175,7 @@ def find_parts(folder: Path, variant: str | None = None, base: Path | None = Non
     return {name: published.parts[name] for name in PARTS}
 
 
-def gathered(
+def completed(
     networks: Mapping[str, Any], folder: Path, device: torch.device | str = "cpu", runs_in: torch.dtype | None = None
 ) -> Networks:
     """Networks with the codebook and the other decoders of a folder, if there are any.

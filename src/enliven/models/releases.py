@@ -36,7 +36,7 @@ AVATAR_1_0 = Release(
     "chinese-wav2vec2-base",
     32.0,
     own_schedule=False,
-    note="chinese-wav2vec2-base is published as a pickle, pytorch_model.bin: fetch it yourself and convert it",
+    note="chinese-wav2vec2-base is published as a pickle, pytorch_model.bin: fetch it, then enliven models convert",
 )
 AVATAR_1_5 = Release(
     "LongCat-Video-Avatar-1.5",

@@ -4,6 +4,7 @@ A safetensors file is the length of its header (8 bytes), the header in JSON, an
 """
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +17,13 @@ MOST_HEADER_BYTES = 100 * 2**20
 WHOLE = ("model.safetensors", "diffusion_pytorch_model.safetensors", "quantized_model.safetensors")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 FETCH = "fetch it again"
-CONVERT = (
-    "pickles can run code when they are read, so they are not; if you trust the file, convert it: "
-    'python -c "import torch; from safetensors.torch import save_file; '
-    "state = torch.load('{name}', map_location='cpu', weights_only=True); "
-    "save_file({{k: v.clone().contiguous() for k, v in state.items()}}, 'model.safetensors')\""
-)
+PUBLISHED = "pytorch_model"  # how the names of published pickles begin
+RENAME = f"rename it to {PUBLISHED}.bin, then: "
 # How files begin that carry the name of weights and hold something else.
 STRANGERS = {
     b"version https://git-lfs": ("a git-lfs pointer, not the weights", "run git lfs pull there, or download the file"),
-    b"PK\x03\x04": ("a pickle under another name", CONVERT),
-    b"\x80\x02": ("a pickle under another name", CONVERT),
+    b"PK\x03\x04": ("a pickle under another name", RENAME),
+    b"\x80\x02": ("a pickle under another name", RENAME),
     b"<": ("a web page, not weights", "the download was refused, perhaps for want of a login; fetch it again"),
 }
 
@@ -53,10 +50,18 @@ def weight_files(folder: Path) -> list[Path]:
         return next(([path] for name in WHOLE for path in files if path.name == name), files)
     if not folder.is_dir():
         raise WeightsError(f"there is no folder {folder}", hint="compare the folder with the published one")
-    pickles = sorted(path for path in folder.iterdir() if path.suffix in PICKLES)
+    pickles = find_pickles(folder)
     if pickles:
-        raise WeightsError(f"{pickles[0]} is a pickle; only safetensors are read", hint=_convert(pickles[0]))
+        raise WeightsError(
+            f"{pickles[0]} is a pickle; only safetensors are read", hint=f"convert it: {convert(folder)}"
+        )
     raise WeightsError(f"no weights in {folder}", hint="expected .safetensors files there")
+
+
+def find_pickles(folder: Path) -> list[Path]:
+    """The pickles of a folder: those that are named as published weights are, or else all."""
+    found = sorted(path for path in folder.iterdir() if path.suffix in PICKLES)
+    return [path for path in found if path.name.startswith(PUBLISHED)] or found
 
 
 def read_headers(files: Iterable[Path]) -> dict[str, Stored]:
@@ -119,12 +124,13 @@ def _stored(path: Path, entry: dict[str, Any]) -> Stored:
 def _refuse_strangers(path: Path, start: bytes) -> None:
     for beginning, (what, hint) in STRANGERS.items():
         if start.startswith(beginning):
-            raise WeightsError(f"{path} is {what}", hint=_convert(path) if hint == CONVERT else hint)
+            raise WeightsError(f"{path} is {what}", hint=hint + convert(path.parent) if hint == RENAME else hint)
 
 
 def _cut_short(path: Path, found: str) -> WeightsError:
     return WeightsError(f"{path} is cut short: {found}", hint=FETCH)
 
 
-def _convert(path: Path) -> str:
-    return CONVERT.format(name=path.name)
+def convert(folder: Path) -> str:
+    """The command that makes safetensors of a folder's pickles."""
+    return f"enliven models convert {shlex.quote(str(folder))}"

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 PRECEDENCE = timedelta(seconds=1)  # of the first process where all fail alike
-PATIENCE = timedelta(seconds=10)  # for the one that speaks: the launcher ends all when the first of them has ended
+SPEAKING = timedelta(seconds=10)  # for the one that speaks: the launcher ends all when the first of them has ended
 FAILED, TOLD = "failed", "told"
 
 
@@ -57,6 +57,6 @@ def failing() -> Iterator[bool]:
         return
     if not first:
         with suppress(RuntimeError):  # the first was ended before it could say anything
-            store.wait([TOLD], PATIENCE)
+            store.wait([TOLD], SPEAKING)
     yield first
     store.set(TOLD, "")

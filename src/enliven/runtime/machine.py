@@ -33,6 +33,16 @@ def quick_bfloat16(device: str = "cpu") -> bool:
     return torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
+def holds_fp8(device: str) -> bool:
+    """Whether a device has numbers of fp8 and can compute with them in another type: CPUs and CUDA, and few others."""
+    import torch  # noqa: PLC0415 - as above
+
+    try:
+        return bool(torch.ones(1, device=device).to(torch.float8_e4m3fn).float().item() == 1)
+    except (RuntimeError, TypeError):
+        return False
+
+
 def cores() -> int:
     """How many processor cores this process may use."""
     with suppress(AttributeError, OSError):  # not on every system

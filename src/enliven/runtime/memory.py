@@ -1,7 +1,8 @@
 """How a model is run in the memory that there is: what is kept, what comes and goes, and in which numbers.
 
-``plan_memory`` goes down a ladder, from what is fastest to what is smallest, and stops where it fits. Only int8
-changes the numbers, and comes after all on a GPU that does not.
+``plan_memory`` goes down a ladder, from what is fastest to what is smallest, and stops where it fits. Only weights of
+8 bits change the numbers, and come after all on a GPU that does not. Unasked they are int8: fp8 takes as much, and is
+three times farther from weights that are spread normally.
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from enliven.errors import ConfigError
 from enliven.runtime.machine import Machine
 
 Dtype = Literal["float32", "bfloat16"]
-Quantise = Literal["none", "int8"]
+Quantise = Literal["none", "int8", "fp8"]
 Memory = Literal["auto", "low", "full"] | float
 
+EIGHT_BITS: tuple[Quantise, ...] = ("int8", "fp8")
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2}
 CHOICES = ("auto", "low", "full")  # or a number of GiB
@@ -27,26 +29,29 @@ PINNED_SHARE = 0.7  # of the CPU's memory that may wait for the GPU, out of reac
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class NetworkNeeds:
     """One network: numbers of all ``parameters`` and of those in each of its blocks, and bytes it takes to compute.
 
-    ``working`` is taken when it works through what it is given piece by piece, ``whole`` when all at once.
+    ``working`` is taken when it works through what it is given piece by piece, ``whole`` when all at once. In 8 bits,
+    ``exact`` of the parameters stay as they are, and there are ``scales`` beside the others.
     """
 
     parameters: int
     blocks: tuple[int, ...] = ()
     working: int = 0
     whole: int = 0
+    exact: int = 0
+    scales: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What a model needs: its networks by name, and bytes for the keys and values of a clip's clean frames.
 
-    ``asked`` is a type other than that of its size, and ``stored`` says that its weights are int8 in their files.
+    ``asked`` is a type other than that of its size, and ``stored`` says what its weights are in their files.
     """
 
-    parts: Mapping[str, Part]
+    parts: Mapping[str, NetworkNeeds]
     cache: int = 0
     asked: Dtype | None = None
     stored: Quantise = "none"
@@ -88,8 +93,8 @@ def plan_memory(
 ) -> MemoryPlan:
     """The plan for a machine: ``full`` keeps everything, ``low`` takes the least, ``auto`` the fastest that fits.
 
-    A number is ``auto`` with as many GiB of the device. Weights are int8 only where it helps, always, or never
-    (``quantise``). Where nothing fits, the plan is the one that needs the least; ask ``fits``. Raises ConfigError for
+    A number is ``auto`` with as many GiB of the device. Weights are int8 where it helps, or as ``quantise`` says
+    everywhere. Where nothing fits, the plan is the one that needs the least; ask ``fits``. Raises ConfigError for
     another choice.
     """
     if choice not in CHOICES and not (isinstance(choice, int | float) and choice > 0):
@@ -111,13 +116,13 @@ def plan_memory(
 def weights_bytes(needs: Needs, dtype: Dtype, quantise: Quantise = "none") -> dict[str, int]:
     """Bytes of the parameters of each part."""
     plan = MemoryPlan(dtype, quantise=quantise)
-    return {name: part.parameters * _width(name, plan) for name, part in needs.parts.items()}
+    return {name: _bytes(name, part, plan, part.parameters) for name, part in needs.parts.items()}
 
 
 def _ladder(needs: Needs, machine: Machine, quantise: Quantise | None) -> list[MemoryPlan]:
     """From the fastest to the smallest; what does not change the numbers comes first.
 
-    Blocks that are made int8 here are in no file, so they are never read from one.
+    Blocks that are made small here are in no file, so they are never read from one.
     """
     everything = MemoryPlan(needs.dtype, quantise=needs.stored)
     released = replace(everything, release_text=True)
@@ -128,7 +133,7 @@ def _ladder(needs: Needs, machine: Machine, quantise: Quantise | None) -> list[M
     rungs = [everything, released, streamed, held, *_small(streamed, held), mapped, *least]
     if not machine.gpu:  # what is held takes the memory that is to be saved, and files are read as fast as it computes
         rungs = [everything, released, streamed, mapped, least[-1]]
-    if quantise == "int8" != needs.stored:
+    if quantise not in (None, "none", needs.stored):
         rungs = [replace(rung, quantise=quantise) for rung in rungs if rung.held]
     elif quantise is not None:
         rungs = [rung for rung in rungs if rung.quantise == quantise]
@@ -138,12 +143,12 @@ def _ladder(needs: Needs, machine: Machine, quantise: Quantise | None) -> list[M
 
 
 def _small(*plans: MemoryPlan) -> list[MemoryPlan]:
-    return [replace(plan, quantise="int8") for plan in plans]
+    return [replace(plan, quantise=EIGHT_BITS[0]) for plan in plans]
 
 
 def _can_wait(needs: Needs, plan: MemoryPlan, machine: Machine) -> bool:
     backbone = needs.parts[BACKBONE]
-    return sum(backbone.blocks) * _width(BACKBONE, plan) <= PINNED_SHARE * machine.memory
+    return _bytes(BACKBONE, backbone, plan, sum(backbone.blocks)) <= PINNED_SHARE * machine.memory
 
 
 def _peak(plan: MemoryPlan, needs: Needs, machine: Machine) -> int:
@@ -156,19 +161,20 @@ def _peak(plan: MemoryPlan, needs: Needs, machine: Machine) -> int:
     reading = text + (parts[TEXT].working if TEXT in parts else 0)
     kept = 0 if plan.release_text else text
     making = kept + parts[BACKBONE].working + (needs.cache if plan.cache else 0)
-    decoder = parts.get(AUTOENCODER, Part(0))
+    decoder = parts.get(AUTOENCODER, NetworkNeeds(0))
     decoding = kept + (decoder.working if plan.stream_decoder else decoder.whole)
     return stays + max(reading, making, decoding)
 
 
-def _resident(name: str, part: Part, plan: MemoryPlan, copies: int) -> int:
+def _resident(name: str, part: NetworkNeeds, plan: MemoryPlan, copies: int) -> int:
     comes = part.blocks and ((name == BACKBONE and plan.offload) or (name == TEXT and plan.release_text))
     parameters = part.parameters - sum(part.blocks) + copies * max(part.blocks) if comes else part.parameters
-    return parameters * _width(name, plan)
+    return _bytes(name, part, plan, parameters)
 
 
-def _width(name: str, plan: MemoryPlan) -> int:
-    """Bytes of a number in a part."""
-    if name == BACKBONE and plan.quantise == "int8":
-        return 1
-    return BYTES[plan.dtype] if name in IN_DTYPE else BYTES["float32"]
+def _bytes(name: str, part: NetworkNeeds, plan: MemoryPlan, parameters: int) -> int:
+    """Bytes of so many parameters of a part; in 8 bits, with what is beside them in all of it."""
+    width = BYTES[plan.dtype] if name in IN_DTYPE else BYTES["float32"]
+    if name != BACKBONE or plan.quantise == "none":
+        return parameters * width
+    return parameters + part.exact * (width - 1) + part.scales * BYTES["float32"]

@@ -91,6 +91,12 @@ class Mesh:
         """Whether this process writes what all have made."""
         return self.grid.get_rank() == 0
 
+    def meet(self) -> None:
+        """Wait until every process is here."""
+        here = torch.zeros(1, device=self.device)
+        distributed.all_reduce(here)
+        here.item()
+
     @property
     def everyone(self) -> DeviceMesh:
         """All processes in a row."""

@@ -10,7 +10,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 
 from enliven.errors import ConfigError
-from enliven.runtime.memory import Part
+from enliven.runtime.memory import NetworkNeeds
 
 
 def share_weights(network: nn.Module, mesh: DeviceMesh) -> None:
@@ -25,15 +25,21 @@ def share_weights(network: nn.Module, mesh: DeviceMesh) -> None:
             f"weights of 8 bits cannot be shared among {mesh.size()} processes: {kept} bytes of them stay with each",
             hint="leave sharded out, or take weights of 16 bits",
         )
+    part_out(network, mesh, learns=False)
+
+
+def part_out(network: nn.Module, mesh: DeviceMesh, *, learns: bool) -> None:
+    """Leave each process of ``mesh`` its part of the network's ``blocks`` and of all beside them.
+
+    What is beside them stays together until the backward pass of a network that ``learns``.
+    """
     blocks = network.blocks
     assert isinstance(blocks, nn.ModuleList)
     for block in blocks:
         fully_shard(block, mesh=mesh)
-    fully_shard(
-        network, mesh=mesh, reshard_after_forward=True
-    )  # as blocks do: there is no backward pass to keep it for
+    fully_shard(network, mesh=mesh, reshard_after_forward=not learns)
 
 
-def own_part(part: Part, processes: int) -> Part:
+def own_part(part: NetworkNeeds, processes: int) -> NetworkNeeds:
     """What each of the processes holds of a network: its share and, while it runs, the block that runs and the next."""
     return replace(part, parameters=part.parameters // processes + 2 * max(part.blocks, default=0), blocks=())

@@ -1,6 +1,6 @@
 """How a model runs: on which device, by which plan of memory its networks come and go, and shared with whom.
 
-What it makes stays the same, but for weights that are made int8.
+What it makes stays the same, but for weights that are made small: of 8 bits.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,11 @@ from enliven.diffusion.guidance import Guide
 from enliven.errors import RequestError
 from enliven.media.image import to_pixels
 from enliven.models.backbone import ClipCache
-from enliven.models.int8 import Int8Linear, to_int8
+from enliven.models.fp8 import to_fp8
+from enliven.models.int8 import to_int8
 from enliven.models.networks import LARGE_PARTS
 from enliven.models.published import Part
+from enliven.models.quantised import QuantisedLinear
 from enliven.models.vae import DecodeStream
 from enliven.runtime.context_parallel import share_tokens
 from enliven.runtime.guidance_parallel import share_passes
@@ -30,6 +32,7 @@ from enliven.types import LatentLayout
 
 READING_BLOCKS = "network.encoder.block."  # of the text encoder
 WHOLE = MemoryPlan("float32")
+SHRINK = {"int8": to_int8, "fp8": to_fp8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Execution:
     def load(self, name: str, part: Part, change: Callable[[Any], None] | None = None) -> Any:
         """Read a network, ``change`` it, and put it where it is to be. Raises WeightsError."""
         network = part.load(self.dtype if name in LARGE_PARTS else None)
-        if name == BACKBONE and self.plan.quantise == "int8":
+        if name == BACKBONE and self.plan.quantise != "none":
             self._make_small(network)
         if change is not None:
             change(network)
@@ -68,6 +71,11 @@ class Execution:
             return guide
         return share_passes(guide, self.mesh.guidance)
 
+    def meet(self) -> None:
+        """Wait until every process that shares the work is here."""
+        if self.mesh is not None:
+            self.mesh.meet()
+
     def cache(self, layout: LatentLayout) -> ClipCache | None:
         """Where the keys of a clip's clean frames are kept, if they can be and shall."""
         return ClipCache() if layout.cacheable and self.plan.cache else None
@@ -81,13 +89,14 @@ class Execution:
 
     def _make_small(self, backbone: Any) -> None:
         """Block after block, where it is quick; what is not small yet stays in its file."""
-        if any(isinstance(layer, Int8Linear) for layer in backbone.modules()):
+        if any(isinstance(layer, QuantisedLinear) for layer in backbone.modules()):
             return  # it was published so
+        shrink = SHRINK[self.plan.quantise]
         for block in backbone.blocks:
-            to_int8(block.to(self.device))
+            shrink(block.to(self.device))
             if self.plan.offload:
                 block.cpu()
-        to_int8(backbone)
+        shrink(backbone)
 
     def _share(self, backbone: Any, mesh: Mesh) -> None:
         """Before it is on the device, which may be too small for the whole."""

@@ -16,9 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from enliven.models.backbone import BlockCache, ClipCache
+from enliven.models.int8 import to_int8
 from enliven.models.networks import PARTS, NetworkParams, Params, build_network
+from enliven.models.quantised import QuantisedLinear
 from enliven.runtime.attention import CrossAttend, SelfAttend
-from enliven.runtime.memory import AUTOENCODER, BACKBONE, TEXT, Dtype, Needs, Part
+from enliven.runtime.memory import AUTOENCODER, BACKBONE, TEXT, Dtype, Needs, NetworkNeeds
 from enliven.systems.spec import ModelSpec
 from enliven.types import Conditioning, LatentLayout, Text
 
@@ -62,15 +64,15 @@ def example_pass(
 def model_needs(spec: ModelSpec, dtype: Dtype | None = None) -> Needs:
     """What all networks of a model need for a clip of its own size, in its own type or another. Raises MissingExtra."""
     networks = {name: shapes_of(getattr(spec.params, name)) for name in PARTS}
-    parts = {name: Part(_count(network)) for name, network in networks.items()}
+    parts = {name: NetworkNeeds(_count(network)) for name, network in networks.items()}
     decoder = networks[AUTOENCODER]
     if spec.decoder in spec.params.decoders:
         decoder = shapes_of(spec.params.decoders[spec.decoder])
-        parts[spec.decoder] = Part(_count(decoder))
+        parts[spec.decoder] = NetworkNeeds(_count(decoder))
     text = tuple(map(_count, networks[TEXT].network.encoder.block))
-    parts[TEXT] = Part(parts[TEXT].parameters, text)
+    parts[TEXT] = NetworkNeeds(parts[TEXT].parameters, text)
     with FakeTensorMode(), torch.no_grad():
-        parts[AUTOENCODER] = Part(parts[AUTOENCODER].parameters, (), *_decoding(spec, decoder))
+        parts[AUTOENCODER] = NetworkNeeds(parts[AUTOENCODER].parameters, (), *_decoding(spec, decoder))
         needs = Needs(parts, asked=dtype, stored="int8" if spec.quantised else "none")
         parts[BACKBONE], cache = _backbone_part(spec, networks[BACKBONE], DTYPES[needs.dtype])
     return replace(needs, cache=cache)
@@ -135,16 +137,24 @@ class PeakMemory(TorchDispatchMode):
         self.held -= size
 
 
-def _backbone_part(spec: ModelSpec, backbone: Any, dtype: torch.dtype) -> tuple[Part, int]:
+def _backbone_part(spec: ModelSpec, backbone: Any, dtype: torch.dtype) -> tuple[NetworkNeeds, int]:
     """The backbone, and the bytes of the keys it keeps. One block is run: all are alike."""
     parameters, blocks = _count(backbone), tuple(map(_count, backbone.blocks))
+    exact, scales = _beside_small(shapes_of(spec.params.backbone))
     backbone.blocks = backbone.blocks[:1]
     given = example_pass(spec, dtype=dtype)
     cache = ClipCache() if given.layout.cacheable else None
     with _attending_freely(filled(backbone, dtype=dtype)), PeakMemory() as memory:
         given.run(backbone, cache)
     kept = _kept(cache[0]) if cache is not None and cache.filled else 0
-    return Part(parameters, blocks, memory.peak - kept), kept * len(blocks)
+    part = NetworkNeeds(parameters, blocks, memory.peak - kept, exact=exact, scales=scales)
+    return part, kept * len(blocks)
+
+
+def _beside_small(backbone: Any) -> tuple[int, int]:
+    """How many parameters have no 8 bits, and how many scales the others get; alike in all formats."""
+    small = [layer for layer in to_int8(backbone).modules() if isinstance(layer, QuantisedLinear)]
+    return _count(backbone), sum(layer.weight_scale.numel() for layer in small)
 
 
 def _decoding(spec: ModelSpec, autoencoder: Any) -> tuple[int, int]:

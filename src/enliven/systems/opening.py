@@ -2,19 +2,19 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from enliven.errors import RequestError
 from enliven.models.layered import LORA, own_loras
 from enliven.models.lora import Lora, attach_lora, read_lora
-from enliven.models.networks import PARTS, NetworkParams, Networks, find_hearing, find_parts, gathered, params_of
+from enliven.models.networks import PARTS, NetworkParams, Networks, completed, find_hearing, find_parts, params_of
 from enliven.models.published import Part, open_published
-from enliven.runtime import memory
 from enliven.runtime.attention import load_kernel, use_kernel
-from enliven.runtime.machine import this_machine
-from enliven.runtime.memory import BACKBONE, GIB, Memory, MemoryPlan, Needs, plan_memory
+from enliven.runtime.choices import AS_IT_IS, Choices, split_strength
+from enliven.runtime.machine import holds_fp8, this_machine
+from enliven.runtime.memory import BACKBONE, GIB, Dtype, MemoryPlan, Needs, Quantise, plan_memory
 from enliven.runtime.mesh import Mesh
 from enliven.runtime.sharding import own_part
 from enliven.systems import choose_model
@@ -25,39 +25,7 @@ from enliven.types import OnProgress, Progress, ignore_progress
 
 logger = logging.getLogger(__name__)
 
-Dtype = Literal["auto", "float32", "bfloat16"]
-Quantise = Literal["auto", "none", "int8"]
 SMALL = GIB  # bytes of weights with which a model runs whole everywhere; weighing it would take longer than loading it
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """How a model is opened, see ``AvatarPipeline.load``."""
-
-    dtype: Dtype = "auto"
-    quantise: Quantise = "auto"
-    memory: Memory = "auto"
-    attention: str = "auto"
-    weights: Path | None = None
-    base: Path | None = None
-    loras: tuple[str, ...] = ()
-    expressiveness: float | None = None
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """Those that say something."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value != getattr(AS_IT_IS, name)}
-
-    def absolute(self) -> "Choices":
-        """The same from any folder."""
-        files = (split_strength(lora) for lora in self.loras)
-        loras = tuple(f"{path.resolve()}:{strength:g}" for path, strength in files)
-        weights, base = (path and path.resolve() for path in (self.weights, self.base))
-        return replace(self, weights=weights, base=base, loras=loras)
-
-
-AS_IT_IS = Choices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +50,7 @@ class Opening:
         for name, part in sorted(self.parts.items(), key=lambda part: part[0] == BACKBONE):  # the largest last
             networks[name] = self.execution.load(name, part, self._attach if name == BACKBONE else None)
             on_progress(Progress(f"loading {self.spec.name}", len(networks), len(self.parts)))
-        return gathered(networks, self.folder, self.execution.device, self.execution.dtype)
+        return completed(networks, self.folder, self.execution.device, self.execution.dtype)
 
     def _attach(self, backbone: Any) -> None:
         use_kernel(backbone, self.choices.attention)
@@ -111,12 +79,15 @@ def open_model(
             f"{folder} was saved here and has its own autoencoder and text encoder", hint="leave out --base"
         )
     parts = find_parts(folder, spec.variant, choices.base)
-    if choices.quantise == "none" and spec.quantised:
+    stored: Quantise = "int8" if spec.quantised else "none"
+    wanted = None if choices.quantise == "auto" else choices.quantise
+    if spec.quantised and wanted not in (None, stored):
         raise RequestError(f"{spec.name} is published in int8", hint="choose longcat-1.5 for its bfloat16 weights")
-    asked: memory.Dtype | None = ("bfloat16" if published else None) if choices.dtype == "auto" else choices.dtype
+    if wanted == "fp8" and not holds_fp8(device):
+        raise RequestError(f"{device} has no numbers of fp8", hint="choose --quantise int8")
+    asked: Dtype | None = ("bfloat16" if published else None) if choices.dtype == "auto" else choices.dtype
     if choices.memory == "auto" and sum(part.nbytes for part in parts.values()) < SMALL:
-        wanted: memory.Quantise = "int8" if spec.quantised or choices.quantise == "int8" else "none"
-        execution = Execution(device, MemoryPlan(asked or "float32", quantise=wanted), mesh)
+        execution = Execution(device, MemoryPlan(asked or "float32", quantise=wanted or stored), mesh)
         return Opening(spec, choices, parts, loras, execution, folder)
     sizes = {name: params_of(parts[name].shapes()) for name in PARTS}  # those of its folder may be others
     spec = replace(spec, params=NetworkParams(**sizes, decoders=spec.params.decoders))
@@ -124,20 +95,19 @@ def open_model(
     if mesh is not None and mesh.parallel.sharded:
         own = own_part(needs.parts[BACKBONE], mesh.parallel.processes)
         needs = replace(needs, parts={**needs.parts, BACKBONE: own})
-    plan = plan_memory(
-        needs, this_machine(device), choices.memory, None if choices.quantise == "auto" else choices.quantise
-    )
+    plan = plan_memory(needs, this_machine(device), choices.memory, wanted)
     _require_fit(spec, plan, choices, device)
     execution = Execution(device, plan, mesh)
     return Opening(spec, replace(choices, quantise=plan.quantise), parts, loras, execution, folder, needs)
 
 
-def _weigh(spec: ModelSpec, loras: list[Lora], dtype: memory.Dtype | None) -> Needs:
+def _weigh(spec: ModelSpec, loras: list[Lora], dtype: Dtype | None) -> Needs:
     """What the model needs; LoRAs stay on the device, as what is in no block does."""
     needs = model_needs(spec, dtype)
     beside = sum(change.down.numel() + change.up.numel() for lora in loras for change in lora.changes.values())
     backbone = needs.parts[BACKBONE]
-    return replace(needs, parts={**needs.parts, BACKBONE: replace(backbone, parameters=backbone.parameters + beside)})
+    worn = replace(backbone, parameters=backbone.parameters + beside, exact=backbone.exact + beside)
+    return replace(needs, parts={**needs.parts, BACKBONE: worn})
 
 
 def _require_fit(spec: ModelSpec, plan: MemoryPlan, choices: Choices, device: str) -> None:
@@ -165,12 +135,3 @@ def lora_files(spec: ModelSpec, folder: Path, choices: Choices = AS_IT_IS) -> li
             hint="leave it out, or choose longcat-1.5",
         )
     return files
-
-
-def split_strength(lora: str) -> tuple[Path, float]:
-    """Path and strength in ``PATH:STRENGTH``; without a number behind a colon, the strength is 1."""
-    path, _, strength = lora.rpartition(":")
-    try:
-        return (Path(path), float(strength)) if path else (Path(lora), 1.0)
-    except ValueError:
-        return Path(lora), 1.0

@@ -79,7 +79,7 @@ def train_lora(  # noqa: PLR0913 - all of them by name
 ) -> None:
     """Train a LoRA of the backbone in the model folder ``weights``; it goes into ``file``, for ``--lora``."""
     objective = LoraFlow(network, choice)
-    trainer = Trainer(config, objective, batches, talking_sample(spec, weights, network))
+    trainer = Trainer(config, objective, batches, talking_sample(spec, weights))
     trainer.fit(on_progress)
     objective.learnt.load_state_dict(trainer.averaged(BACKBONE))
     first_alone(lambda: save_lora(objective.learnt, file))

@@ -22,7 +22,7 @@ from enliven.errors import ConfigError
 from enliven.models.codebook import Codebook, CodebookParams, Provenance, Unit, check_percentile, nearest, to_vectors
 from enliven.train import checkpoint
 from enliven.train.clusters import Clusters, Start, choose, cluster
-from enliven.train.processes import gathered, own_share, rank_and_count, summed
+from enliven.train.processes import collected, own_share, rank_and_count, summed
 from enliven.types import OnProgress, Progress, ignore_progress
 
 PER_CENTROID = 256  # vectors; more move a mean too little to be worth the time
@@ -91,7 +91,7 @@ def fit_codebook(
             f"{recipe.size} centroids are too many for {count} vectors of {len(learnt)} clips",
             hint=f"encode more clips, or give --size, and --vectors if you gave it, at most {count}",
         )
-    data = hashlib.sha256("".join(gathered(sample.digests)).encode()).hexdigest()
+    data = hashlib.sha256("".join(collected(sample.digests)).encode()).hexdigest()
     clusters = learn(vectors, recipe, data, keep, on_progress)
     per_clip = max(per_clip, math.ceil(LEAST_HELD_OUT / len(held_out)))
     kept_back = sample_vectors(own_share(held_out), params, per_clip, recipe.seed, on_progress)
@@ -227,7 +227,7 @@ def measure(
 ) -> tuple[Int[Tensor, " m"], Float[Tensor, " m"]]:
     """The nearest centroid and its distance, for the vectors of all processes. Raises ConfigError without any."""
     index, distances = nearest(vectors, centroids)
-    index, distances = (torch.cat(gathered([part.cpu()])) for part in (index, distances))
+    index, distances = (torch.cat(collected([part.cpu()])) for part in (index, distances))
     if not len(index):
         raise ConfigError("the held-out clips have no latents after their first", hint="encode longer clips")
     on_progress(Progress("measuring distances", 1, 1))

@@ -4,7 +4,10 @@ What is saved is in the format of LongCat, to be attached or merged by ``enliven
 """
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -49,16 +52,28 @@ class WithLora(nn.Module):
 
     def forward(self, *given: object) -> Tensor:
         """What the network says with the LoRA at work."""
-        self._switch(1.0)
-        try:
-            return self._network[0](*given)
-        finally:
-            self._switch(0.0)
+        with self.at_work() as network:
+            return network(*given)
 
-    def _switch(self, strength: float) -> None:
-        for adapter in self.adapters:
+    @contextmanager
+    def at_work(self) -> Iterator[nn.Module]:
+        """The network with the LoRA switched on; afterwards it is as it was."""
+        before: list[Any] = [adapter.strength for adapter in self.adapters]
+        self._switch([1.0] * len(before))
+        try:
+            yield self._network[0]
+        finally:
+            self._switch(before)
+
+    def _switch(self, strengths: Sequence[float]) -> None:
+        for adapter, strength in zip(self.adapters, strengths, strict=True):
             assert isinstance(adapter, LearntAdapter)
             adapter.strength = strength
+
+
+def running(learns: nn.Module) -> AbstractContextManager[nn.Module]:
+    """The network that can be run while another one learns: that with its LoRA at work, or the same."""
+    return learns.at_work() if isinstance(learns, WithLora) else nullcontext(learns)
 
 
 def save_lora(learnt: WithLora, path: Path, dtype: torch.dtype = torch.float16) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, distributed
 T = TypeVar("T")
 
 ALONE = ContextVar("ALONE", default=False)  # the others wait
-PATIENCE = timedelta(days=7)  # others wait while the first process prepares data
+PREPARING = timedelta(days=7)  # others wait while the first process prepares data
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def joined(device: str) -> Iterator[None]:
         return
     if device.startswith("cuda"):
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo", timeout=PREPARING)
     try:
         yield
     finally:
@@ -56,7 +56,7 @@ def summed(own: Tensor) -> Tensor:
     return own
 
 
-def gathered(own: Sequence[T]) -> list[T]:
+def collected(own: Sequence[T]) -> list[T]:
     """What all processes have, in the order of ranks."""
     if rank_and_count()[1] == 1:
         return list(own)

@@ -22,13 +22,13 @@ from enliven.data.manifest import read_manifest
 from enliven.data.order import Order, Process
 from enliven.errors import ConfigError, RequestError
 from enliven.media.mux import write_video
-from enliven.models.networks import gathered
+from enliven.models.networks import completed
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.train.backbones import BACKBONE, LoraChoice, LoraFlow
 from enliven.train.beginning import Beginning, choose_trainable, find_beginning, save_beside
 from enliven.train.flow import FlowObjective, NoiseLevels
-from enliven.train.lora import save_lora
+from enliven.train.lora import running, save_lora
 from enliven.train.processes import first_alone, joined, meet, rank_and_count
 from enliven.train.sharding import whole
 from enliven.train.sources import Source, Telling, open_sources
@@ -177,7 +177,7 @@ def _backbone(recipe: BackboneRecipe, beginning: Beginning, on_progress: OnProgr
     )
     objective = _objective(recipe, beginning)
     objective.levels, objective.moving_weight = recipe.levels, recipe.moving_weight
-    trainer = Trainer(recipe.config, objective, batches, _sample(recipe, beginning, objective))
+    trainer = Trainer(recipe.config, objective, batches, _sample(recipe, beginning))
     trainer.fit(on_progress)
     if isinstance(objective, LoraFlow):
         objective.learnt.load_state_dict(trainer.averaged(BACKBONE))
@@ -198,7 +198,7 @@ def _objective(recipe: BackboneRecipe, beginning: Beginning) -> FlowObjective:
     return FlowObjective(network)
 
 
-def _sample(recipe: BackboneRecipe, beginning: Beginning, objective: FlowObjective) -> Sample | None:
+def _sample(recipe: BackboneRecipe, beginning: Beginning) -> Sample | None:
     """Makes the video that is asked for, with text encoder, audio encoder and autoencoder read for it alone."""
     wanted = recipe.watching
     if wanted is None:
@@ -206,13 +206,10 @@ def _sample(recipe: BackboneRecipe, beginning: Beginning, objective: FlowObjecti
     request = GenerateRequest(audio=(wanted.audio,), portrait=wanted.portrait, prompt=wanted.prompt, steps=wanted.steps)
 
     def sample(networks: Mapping[str, nn.Module], path: Path) -> None:
-        adapters = list(objective.learnt.adapters) if isinstance(objective, LoraFlow) else []
-        runs = objective.backbone if adapters else networks[BACKBONE]
         beside = {name: part.load().to(recipe.device) for name, part in beginning.parts.items() if name != BACKBONE}
-        made = gathered({BACKBONE: runs, **beside}, beginning.folder, recipe.device)
-        for adapter in adapters:  # switched on by the pass that learns alone, but here the network runs by itself
-            adapter.strength = 1.0  # type: ignore[assignment]
-        with torch.autocast(torch.device(recipe.device).type, torch.bfloat16, enabled=recipe.config.halves):
+        computing = torch.autocast(torch.device(recipe.device).type, torch.bfloat16, enabled=recipe.config.halves)
+        with computing, running(networks[BACKBONE]) as runs:
+            made = completed({BACKBONE: runs, **beside}, beginning.folder, recipe.device)
             write_video(AvatarPipeline(beginning.spec, made).generate(request), path.with_suffix(".mp4"))
 
     return sample

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 from torch.nn.utils import get_total_norm
 from torch.utils.checkpoint import checkpoint
 
+from enliven.runtime.sharding import part_out
 from enliven.train.processes import rank_and_count, summed
 
 
@@ -32,9 +32,8 @@ def share(networks: Iterable[nn.Module], device: str) -> None:
     for network in networks:
         for value in (*network.parameters(), *network.buffers()):
             distributed.broadcast(value.detach(), 0)
-        blocks = blocks_of(network)
-        for module in [*blocks, network] if blocks else []:
-            fully_shard(module, mesh=mesh)
+        if blocks_of(network):
+            part_out(network, mesh, learns=True)
 
 
 def blocks_of(network: nn.Module) -> Sequence[nn.Module]:

@@ -24,7 +24,7 @@ from enliven.toonworld.voice import SHIPPED
 from enliven.train import checkpoint
 
 CLIPS, FRAMES = 2, 61
-PATIENCE = 300.0  # seconds until a run must have saved
+SAVING = 300.0  # seconds until a run must have saved
 LONG = 60.0  # minutes of a run that will be killed
 MORE = 2.0  # seconds of training after it
 
@@ -123,7 +123,7 @@ def kill_when_saved(case: Case, place: Path) -> Saved:
     with (place / "log.txt").open("a") as told:
         run = subprocess.Popen(_command(case, place, LONG), stdout=told, stderr=told, env=_environment())
     try:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + SAVING
         while find_saved(place / case.checkpoint) is None:
             if run.poll() is not None or time.monotonic() > until:
                 raise SmokeError(f"{case.name} saved nothing: {_last_lines(place)}", hint=f"look into {place}")

@@ -20,7 +20,7 @@ from enliven.train.faults import fault
 from enliven.train.logbook import Logbook
 from enliven.train.muon import Muon
 from enliven.train.optimizers import optimizers_of
-from enliven.train.processes import agreed, gathered, mean, meet, own_share, rank_and_count, summed
+from enliven.train.processes import agreed, collected, mean, meet, own_share, rank_and_count, summed
 from enliven.train.rates import Course, share_of_rate
 from enliven.train.sharding import (
     average_gradients,
@@ -256,7 +256,7 @@ class Trainer:
         """Save beside the training: what is written is the state of now."""
         counters: dict[str, Any] = {"step": self.step, "seconds": self.seconds}
         if self._data is not None:
-            counters["positions"] = gathered([dict(self._data.state())])
+            counters["positions"] = collected([dict(self._data.state())])
         self._saver.begin(self.state.tensors(), counters)
 
     def save(self) -> Path:

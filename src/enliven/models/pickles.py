@@ -1,0 +1,54 @@
+"""Published pickles as safetensors. They are read as tensors alone: whatever else is in one is refused, and not run."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from enliven.errors import WeightsError
+from enliven.media.storage import replacing
+from enliven.models.stored import PUBLISHED, find_pickles
+
+NOT_TENSORS = "it may be a whole program; take the weights from another publication"
+
+
+def convert_pickles(folder: Path) -> list[Path]:
+    """Write the weights of a folder beside their pickles; returns the new files. Nothing is written unless all can be.
+
+    Raises WeightsError for a folder without pickles, with safetensors, or with pickles of several saves, and for a
+    pickle that holds anything but tensors; StorageError.
+    """
+    if not folder.is_dir():
+        raise WeightsError(f"there is no folder {folder}", hint="give the folder that the pickle is in")
+    there = sorted(folder.glob("*.safetensors"))
+    if there:
+        raise WeightsError(f"{folder} holds {there[0].name} already", hint="nothing needs to be converted there")
+    found = find_pickles(folder)
+    if not found:
+        raise WeightsError(f"there is no pickle in {folder}", hint=f"expected {PUBLISHED}.bin there")
+    if len(found) > 1 and not all(path.name.startswith(PUBLISHED) for path in found):
+        names = ", ".join(path.name for path in found)
+        raise WeightsError(f"{folder} holds several pickles: {names}", hint="leave the one that holds the weights")
+    states = {path: _tensors(path) for path in found}
+    return [_written(path, state) for path, state in states.items()]
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} cannot be read as tensors alone: {reason}", hint=NOT_TENSORS) from None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds something else than tensors by name", hint=NOT_TENSORS)
+    return {str(name): value.clone().contiguous() for name, value in state.items()}  # each with memory of its own
+
+
+def _written(path: Path, state: dict[str, Tensor]) -> Path:
+    target = path.with_name(f"{path.stem.replace(PUBLISHED, 'model')}.safetensors")
+    with replacing(target) as part:
+        save_file(state, part, {"format": "pt"})
+    return target
