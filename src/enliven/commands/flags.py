@@ -19,7 +19,7 @@ OUTPUT = Group("Output", sort_key=3)
 
 MEMORY = Literal["auto", "low", "full"] | float
 GUIDANCE = {"text_guidance": "text", "audio_guidance": "audio"}
-SPELLED = {"video": "--continue", "loras": "--lora"}
+SPELLED = {"video": "--continue", "draft": "--refine", "loras": "--lora"}
 SILENCE = "silence"  # in place of the sound file of somebody who only listens
 
 
@@ -48,6 +48,8 @@ class Inputs:
     """What guidance should lead away from."""
     video: Annotated[Path | None, Parameter(name=SPELLED["video"])] = None
     """A video to go on from, instead of starting afresh."""
+    draft: Annotated[Path | None, Parameter(name=SPELLED["draft"])] = None
+    """A video to make anew, larger and smoother, by a model that refines; see `enliven refine`."""
     input: Path | None = None
     """JSON file of LongCat-Video-Avatar or InfiniteTalk: prompt, picture, voices and boxes. All other flags win."""
 
