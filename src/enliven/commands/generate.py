@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -79,30 +79,6 @@ def generate(
     leave()
     if leads():
         say(*(told if made.dry_run else summary(video, folder, time.perf_counter() - began)))
-
-
-def refine(
-    video: Path,
-    /,
-    *,
-    prompt: str = "",
-    sampling: Sampling | None = None,
-    made: Made = NOTHING_MADE,
-    parallel: Annotated[str | None, Parameter(group=OUTPUT)] = None,
-) -> None:
-    """Make a finished video anew in 720p, with 30 frames a second and the sound it has.
-
-    Args:
-        video: The video, best one of LongCat-Video.
-        prompt: What is seen in it: what it was made with.
-        parallel: Share the work among processes, as of `enliven generate`.
-
-    """
-    from enliven.systems.longcat_video import LONGCAT_VIDEO_720P
-
-    asked = sampling or Sampling()
-    chosen = replace(asked, model=asked.model or LONGCAT_VIDEO_720P.name)
-    generate(inputs=Inputs(draft=video, prompt=prompt), sampling=chosen, made=made, parallel=parallel)
 
 
 def resume(folder: Path, /, *, memory: MEMORY | None = None, parallel: str | None = None) -> None:
