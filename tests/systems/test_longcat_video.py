@@ -11,12 +11,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from enliven.diffusion.clips import ClipGeometry, plan_clips
 from enliven.media.buckets import BUCKETS
+from enliven.media.image import fit_to, read_portrait
 from enliven.media.mux import write_video
 from enliven.models.lora import Adapter
 from enliven.models.networks import load_networks, save_networks
 from enliven.pipeline import AvatarPipeline, GenerateRequest, clip_noise
 from enliven.runtime.kernel_block_sparse import BlockSparse
-from enliven.systems import MODELS, choose_model
+from enliven.systems import choose_model
 from enliven.systems.footprint import example_pass, filled, model_needs, shapes_of
 from enliven.systems.longcat_video import LONGCAT_VIDEO, LONGCAT_VIDEO_720P, LONGCAT_VIDEO_FAST, NoReference
 from enliven.systems.spec import ModelSpec
@@ -136,6 +137,14 @@ def test_a_picture_begins_and_a_video_goes_on(folder: Path, film: Path, tmp_path
     (first, _) = pipeline.clips(pipeline.spec, encoded, 0)
     assert (first.clip.layout.clean, len(first.frames)) == (2, 12)
     assert torch.equal(first.clip.latents[:, :, :2], encoded.opening.context)
+
+
+def test_a_picture_of_another_shape_is_cut_and_not_stretched(folder: Path, tmp_path: Path) -> None:
+    pipeline = opened(folder, LONGCAT_VIDEO)
+    portrait = write_portrait(tmp_path / "me.png", (40, 80))
+    encoded = pipeline.encode(GenerateRequest(portrait=portrait, seconds=1.0), pipeline.spec)
+    cut = fit_to(read_portrait(portrait), 32, 32)
+    assert torch.equal(encoded.opening.reference, pipeline.networks.autoencoder.encode(cut[None, :, None]))
 
 
 @dataclass(frozen=True, slots=True)
