@@ -18,7 +18,7 @@ TWO = {"audio": (Path("a"), Path("b")), "portrait": Path("us.png")}
 
 
 @pytest.mark.parametrize(
-    ("model", "other"), [("longcat", "longcat-multi"), ("soul", "a LongCat model"), ("soul-toon", "a LongCat model")]
+    ("model", "other"), [("longcat", "longcat-multi"), ("soul", "a LongCat avatar"), ("soul-toon", "a LongCat avatar")]
 )
 def test_who_hears_one_voice_says_who_hears_more(model: str, other: str) -> None:
     with pytest.raises(RequestError, match=f"2 voices were given; {model} hears one") as refused:

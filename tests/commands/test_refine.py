@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,6 @@ from enliven.diffusion.clips import ClipGeometry
 from enliven.media.audio import has_sound, read_audio
 from enliven.media.mux import write_video
 from enliven.media.video import read_video, video_length
-from enliven.pipeline import AvatarPipeline
 from enliven.types import Video
 from published_folders import miniature, write_base
 from tiny import write_portrait, write_speech
@@ -63,21 +64,16 @@ def test_a_prompt_becomes_a_silent_video_which_is_refined(here: Path, capsys: py
     assert (here / "fine.mp4").read_bytes() == first
 
 
-def test_a_stopped_refinement_goes_on_and_keeps_the_sound(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_refinement_goes_on_and_keeps_the_sound(
+    here: Path, stopped_early: Callable[[], AbstractContextManager[None]]
+) -> None:
     assert run([*MAKE, "--seconds", "1.2", "-o", "silent.mp4"]) == 0
     film = replace(read_video(here / "silent.mp4"), audio=read_audio(write_speech(here / "speech.wav", 1.2)))
     write_video(film, here / "film.mp4")
     asked = ["refine", "film.mp4", "--weights", "LongCat-Video"]
     assert run([*asked, "-o", "whole.mp4"]) == 0
     assert read_audio(here / "whole.mp4").seconds == pytest.approx(1.2, abs=0.05)
-    made = AvatarPipeline.clips
-
-    def stop_after_one(*given: object, **options: object):  # type: ignore[no-untyped-def]
-        yield next(made(*given, **options))
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as change:
-        change.setattr(AvatarPipeline, "clips", stop_after_one)
+    with stopped_early():
         assert run([*asked, "-o", "parts.mp4"]) == 130
     assert run(["resume", "runs/parts"]) == 0
     assert (here / "parts.mp4").read_bytes() == (here / "whole.mp4").read_bytes()

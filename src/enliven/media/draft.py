@@ -40,10 +40,11 @@ class Draft:
         first, last = int(places[0]), math.ceil(places[-1])
         frames = islice(video_frames(self.path, self.rate), first, last + 1)
         sized = [F.interpolate(frame[None].float(), self.size, mode="bilinear", align_corners=True) for frame in frames]
-        blended = [
-            torch.lerp(sized[math.floor(place) - first], sized[math.ceil(place) - first], place % 1) for place in places
-        ]
-        return torch.cat(blended).transpose(0, 1).div_(127.5).sub_(1)
+        blended = torch.empty(len(places), 3, *self.size)
+        for frame, place in zip(blended, places, strict=True):
+            before, after = sized[math.floor(place) - first], sized[math.ceil(place) - first]
+            torch.lerp(before[0], after[0], place % 1, out=frame)
+        return blended.div_(127.5).sub_(1).transpose(0, 1)
 
     def _place(self, index: int) -> float:
         """Where a frame lies among those shown."""
