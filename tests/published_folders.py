@@ -99,6 +99,11 @@ def write_base(folder: Path, made: Miniature) -> Path:
     (folder / "tokenizer").mkdir()
     made.text.tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     write_json(folder / "scheduler" / "scheduler_config.json", CONFIGS["scheduler"])
+    (folder / "lora").mkdir()
+    quick = {"blocks.0.attn.qkv": (192, 64, 3), "blocks.1.ffn.w2": (64, 256, 1)}
+    write_lora(folder / "lora" / "cfg_step_lora.safetensors", quick)
+    finer = {"blocks.0.adaLN_modulation.1": (384, 32, 6), "final_layer.adaLN_modulation.1": (128, 32, 2)}
+    write_lora(folder / "lora" / "refinement_lora.safetensors", quick | finer | {"final_layer.linear": (64, 64, 1)})
     return folder
 
 

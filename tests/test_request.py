@@ -18,7 +18,7 @@ TWO = {"audio": (Path("a"), Path("b")), "portrait": Path("us.png")}
 
 
 @pytest.mark.parametrize(
-    ("model", "other"), [("longcat", "longcat-multi"), ("soul", "a LongCat model"), ("soul-toon", "a LongCat model")]
+    ("model", "other"), [("longcat", "longcat-multi"), ("soul", "a LongCat avatar"), ("soul-toon", "a LongCat avatar")]
 )
 def test_who_hears_one_voice_says_who_hears_more(model: str, other: str) -> None:
     with pytest.raises(RequestError, match=f"2 voices were given; {model} hears one") as refused:
@@ -33,9 +33,28 @@ def test_two_voices_are_heard_by_who_can(model: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "values", "message", "hint"),
+    [
+        ("longcat-video", {"audio": (Path("a"),)}, "1 voices were given; longcat-video hears nothing", "no sound"),
+        ("longcat-video", {"draft": Path("a")}, "longcat-video refines no videos", "choose longcat-video-720p"),
+        ("longcat-video-720p", {"seconds": 1.0}, "refines a video, and none was given", "--refine"),
+        ("longcat-video", {"seconds": 1.0, "portrait": Path("a"), "video": Path("b")}, "both were given", "leave out"),
+        ("longcat-video", {"seconds": 1.0, "guidance": Scales(audio=2.0)}, "no audio to set", "leave it out"),
+        ("longcat-video-720p", {"draft": Path("a"), "reference_index": 3}, "no position to set", "leave it out"),
+    ],
+)
+def test_what_a_model_does_not_do_is_refused(model: str, values: dict[str, object], message: str, hint: str) -> None:
+    with pytest.raises(RequestError, match=message) as refused:
+        GenerateRequest(**values).apply(MODELS[model])
+    assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({}, "neither audio nor seconds"),
+        ({"draft": Path("a"), "seconds": 1.0}, "a is refined, which neither sound"),
+        ({"draft": Path("a"), "portrait": Path("b")}, "a is refined, which neither sound"),
         ({"seconds": 0.0}, "0 seconds"),
         ({"seconds": float("nan")}, "nan seconds"),
         ({"seconds": 1.0, "height": 64}, "width None"),

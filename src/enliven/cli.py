@@ -22,6 +22,7 @@ app = App(
     default_parameter=Parameter(negative=()),
 )
 app.command("enliven.commands.generate:generate", help="Make a video from a portrait, speech and a prompt.")
+app.command("enliven.commands.refine:refine", help="Make a finished video anew in 720p.")
 app.command("enliven.commands.generate:resume", help="Go on with an interrupted run at its next clip.")
 app.command("enliven.commands.batch:batch", help="Make many videos with one loading of the model.")
 app.command(

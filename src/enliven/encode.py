@@ -17,6 +17,7 @@ from enliven.diffusion.clips import plan_clips
 from enliven.errors import ConfigError, MediaError, RequestError
 from enliven.media.audio import SPEECH_RATE, audio_stream
 from enliven.media.container import open_media
+from enliven.media.draft import Draft
 from enliven.media.image import fit_frames, fit_to, from_pixels, read_portrait, to_image
 from enliven.media.video import read_first_frame, read_video
 from enliven.media.vocals import Hear, heard_voice
@@ -27,7 +28,7 @@ from enliven.models.vae import ToonAutoencoder
 from enliven.people import people_regions, place_people, shows_drawing, speech_tracks
 from enliven.request import GenerateRequest
 from enliven.systems.spec import ModelSpec
-from enliven.types import ClipPlan, Conditioning, Text
+from enliven.types import UNHEARD, ClipPlan, Conditioning, Text
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ class Voice:
 class Encoded:
     """A request, ready to be sampled: the plan of its clips, the prompt of each, what they hear, where they start.
 
-    ``regions`` say where each of several people is.
+    ``regions`` say where each of several people is. A model that hears nothing has no ``voice``; a ``draft`` is for one
+    that refines.
     """
 
     plans: tuple[ClipPlan, ...]
@@ -72,15 +74,17 @@ class Encoded:
     prompts: tuple[str, ...]
     texts: Mapping[str, Text]
     null_text: Text
-    voice: Voice
+    voice: Voice | None
     opening: Handover | None
     regions: Bool[Tensor, "1 regions height width"] | None = None
+    draft: Draft | None = None
 
     def told(self, plan: ClipPlan, device: torch.device) -> Conditioning:
         """The conditions of one clip, on the device of the backbone."""
         text = self.texts[self.prompts[plan.index]]
         regions = None if self.regions is None else self.regions.to(device)
-        return Conditioning(text, self.null_text, self.voice.heard(plan).to(device), regions)
+        heard = torch.zeros(UNHEARD) if self.voice is None else self.voice.heard(plan)
+        return Conditioning(text, self.null_text, heard.to(device), regions)
 
 
 def check_readable(request: GenerateRequest) -> None:
@@ -103,32 +107,38 @@ def read_picture(request: GenerateRequest) -> Image.Image | None:
     """Who is seen: the portrait, or the first frame of the video. Raises MediaError."""
     if request.portrait:
         return read_portrait(request.portrait)
-    return to_image(read_first_frame(request.video)) if request.video else None
+    video = request.video or request.draft
+    return to_image(read_first_frame(video)) if video else None
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What is known of a video before anything is encoded: its clips, its height and width, the prompt of each clip."""
+    """What is known of a video before anything is encoded: its clips, its height and width, the prompt of each clip.
+
+    And what it is refined from, if it is.
+    """
 
     plans: tuple[ClipPlan, ...]
     size: tuple[int, int]
     prompts: tuple[str, ...]
+    draft: Draft | None = None
 
 
 def lay_out(
     request: GenerateRequest, spec: ModelSpec, picture: Image.Image | None, tracks: Sequence[Float[Tensor, "n"]]
 ) -> Outline:
-    """Share a video out among clips. Raises RequestError."""
+    """Share a video out among clips. Raises RequestError, MediaError."""
     size = request.size(spec, picture)
+    draft = None if request.draft is None else Draft.open(request.draft, spec.geometry.fps, size)
     seconds = len(tracks[0]) / SPEECH_RATE if request.seconds is None else request.seconds
     plans = plan_clips(
-        max(1, round(seconds * spec.geometry.fps)),
+        draft.count if draft else max(1, round(seconds * spec.geometry.fps)),
         spec.geometry,
         spec.arrange,
         portrait=request.portrait is not None,
         continuing=request.video is not None,
     )
-    return Outline(plans, size, _prompts(request, plans, spec))
+    return Outline(plans, size, _prompts(request, plans, spec), draft)
 
 
 @torch.no_grad()
@@ -150,6 +160,7 @@ def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks, hear: 
         voice=_listen(tracks, outline.plans[-1].hears.stop, spec, networks),
         opening=_opening(request, picture, outline.size, spec, networks),
         regions=people_regions(request, picture, outline.size),
+        draft=outline.draft,
     )
 
 
@@ -177,11 +188,13 @@ def _common(one: range, other: range) -> int:
     return min(one.stop, other.stop) - max(one.start, other.start)
 
 
-def _listen(tracks: Sequence[Float[Tensor, "n"]], frames: int, spec: ModelSpec, networks: Networks) -> Voice:
+def _listen(tracks: Sequence[Float[Tensor, "n"]], frames: int, spec: ModelSpec, networks: Networks) -> Voice | None:
     """Features of exactly the frames heard: what the speech leaves empty is silence, which is sound too (3.2)."""
-    stride, rest = divmod(networks.audio.rate, spec.geometry.fps)
     hearing = networks.backbone.params.audio
-    if rest or hearing is None:
+    if hearing is None or networks.audio is None:
+        return None
+    stride, rest = divmod(networks.audio.rate, spec.geometry.fps)
+    if rest:
         raise ConfigError(
             f"{networks.audio.rate:g} audio features a second cannot be shared among {spec.geometry.fps} video frames",
             hint="use an audio encoder whose rate is a multiple of the frame rate",
@@ -196,7 +209,7 @@ def _listen(tracks: Sequence[Float[Tensor, "n"]], frames: int, spec: ModelSpec, 
 def _opening(
     request: GenerateRequest, picture: Image.Image | None, size: tuple[int, int], spec: ModelSpec, networks: Networks
 ) -> Handover | None:
-    if picture is None:
+    if picture is None or request.draft is not None:
         return None
     autoencoder, device = networks.autoencoder, networks.device
     reference = autoencoder.encode(fit_to(picture, *size)[None, :, None].to(device))

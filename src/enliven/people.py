@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from enliven.errors import RequestError
-from enliven.media.audio import speech_blocks
+from enliven.media.audio import has_sound, speech_blocks
 from enliven.media.regions import Box, equal_boxes, speaker_regions
 from enliven.media.speakers import FaceFinder, Speaker, find_speakers, speakers_in_boxes, speakers_in_masks
 from enliven.media.vocals import Hear, heard_voice
@@ -36,7 +36,11 @@ def speech_tracks(request: GenerateRequest, hear: Hear = heard_voice) -> tuple[F
 
 
 def soundtrack(request: GenerateRequest) -> Path | Audio | None:
-    """What the video sounds like: the one recording there is as its file, several as their mix. Raises MediaError."""
+    """What the video sounds like: the one recording there is as its file, several as their mix; what is refined, as
+    before. Raises MediaError.
+    """
+    if request.draft is not None:
+        return request.draft if has_sound(request.draft) else None
     recordings = [path for path in request.audio if path]
     if len(recordings) < 2:
         return recordings[0] if recordings else None

@@ -110,7 +110,7 @@ class AvatarPipeline:
         The noise of a clip depends on ``seed`` and its index alone, so going on gives the very same video.
         ``on_progress`` hears of every denoising step and may raise to stop.
         """
-        levels = {plan.index: self._levels(spec, plan) for plan in encoded.plans}
+        levels = {plan.index: spec.levels(continuing=plan.context > 0) for plan in encoded.plans}
         total = sum(len(sigmas) - 1 for sigmas in levels.values())
         first, handover = (0, encoded.opening) if after is None else (after[0] + 1, after[1])
         done = sum(len(levels[index]) - 1 for index in range(first))
@@ -120,25 +120,25 @@ class AvatarPipeline:
             def on_step(step: int, before: int = done) -> None:
                 on_progress(Progress("making the video", before + step, total))
 
-            latents = self._assemble(plan, encoded.size, handover, seed)
+            latents = self._assemble(plan, encoded, handover, seed, sigmas[0])
             clip = self._sample(spec, encoded.told(plan, self.device), plan, latents, seed, on_step)
             done += len(sigmas) - 1
             finished = self._finish(spec, plan, clip, handover)
             handover = finished.handover
             yield finished
 
-    def _levels(self, spec: ModelSpec, plan: ClipPlan) -> list[float]:
-        schedule = spec.continuation_schedule if plan.context and spec.continuation_schedule else spec.schedule
-        return schedule(spec.steps)
-
+    @torch.no_grad()
     def _assemble(
-        self, plan: ClipPlan, size: tuple[int, int], handover: Handover | None, seed: int
+        self, plan: ClipPlan, encoded: Encoded, handover: Handover | None, seed: int, sigma: float
     ) -> Float[Tensor, "1 c t h w"]:
-        """Clean frames first, noise after."""
+        """Clean frames first, noise after; what is refined shines through it, as far as ``sigma`` lets it."""
         layout, autoencoder = plan.layout, self.networks.autoencoder
-        height, width = (side // autoencoder.spatial_factor for side in size)
+        height, width = (side // autoencoder.spatial_factor for side in encoded.size)
         shape = (1, autoencoder.channels, len(layout) - layout.clean, height, width)
         noise = clip_noise(seed, plan.index, shape).to(self.device)
+        if encoded.draft is not None:
+            draft = autoencoder.encode(encoded.draft.frames(plan.hears)[None].to(self.device))
+            noise = (1 - sigma) * draft[:, :, layout.clean :] + sigma * noise
         if handover is None or not layout.clean:
             return noise
         return torch.cat([*[handover.reference] * layout.references, handover.context, noise], dim=2)
@@ -169,7 +169,7 @@ class AvatarPipeline:
         def fresh(step: int) -> Tensor:
             return clip_noise(seed, plan.index, noisy.shape, step).to(self.device)
 
-        made = spec.solver(velocity, noisy, self._levels(spec, plan), fresh, on_step)
+        made = spec.solver(velocity, noisy, spec.levels(continuing=plan.context > 0), fresh, on_step)
         return LatentClip(torch.cat([given, made], dim=2), layout)
 
     @torch.no_grad()

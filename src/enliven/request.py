@@ -45,9 +45,10 @@ class GenerateRequest:
     """One video. What is None, the model decides.
 
     It shows who is in the ``portrait``, or goes on from a ``video``. It lasts ``seconds``, or as long as the ``audio``;
-    without audio it is silent. The scenes of the ``timeline`` take the place of the ``prompt``, each from its start to
-    the next. ``reference_index`` (in latent frames) and ``skip_radius`` place the reference; ``repair_percentile`` is
-    the share of real latents that a repair would leave alone; ``decoder`` is one that the model has.
+    without audio it is silent. Or it is a ``draft``, made anew by a model that refines. The scenes of the ``timeline``
+    take the place of the ``prompt``, each from its start to the next. ``reference_index`` (in latent frames) and
+    ``skip_radius`` place the reference; ``repair_percentile`` is the share of real latents that a repair would leave
+    alone; ``decoder`` is one that the model has.
 
     Several people have one ``audio`` each, None for somebody who only listens, and take ``turns``. ``speakers`` says
     where each of them is in the portrait, or in the first frame of the video; if empty, they are looked for.
@@ -63,6 +64,7 @@ class GenerateRequest:
     timeline: tuple[Scene, ...] = ()
     portrait: Path | None = None
     video: Path | None = None
+    draft: Path | None = None
     seconds: float | None = None
     height: int | None = None
     width: int | None = None
@@ -76,7 +78,12 @@ class GenerateRequest:
 
     def __post_init__(self) -> None:
         self._check_people()
-        if self.seconds is None and not self.audio:
+        if self.draft is not None and (self.audio or self.portrait or self.video or self.seconds is not None):
+            raise RequestError(
+                f"{self.draft} is refined, which neither sound, another picture nor a length can change",
+                hint="name the video alone; its sound stays",
+            )
+        if self.seconds is None and not self.audio and self.draft is None:
             raise RequestError("neither audio nor seconds say how long the video is", hint="give either of them")
         if self.seconds is not None and not 0 < self.seconds <= LONGEST_SECONDS:
             raise RequestError(f"{self.seconds:g} seconds are no length of a video", hint="give up to 24 hours")
@@ -121,13 +128,7 @@ class GenerateRequest:
 
         Raises RequestError for what it does not have, and ConfigError for a number of steps it cannot take.
         """
-        if spec.voices is not None and len(self.audio) > spec.voices:
-            alike = (each for each in MODELS.values() if each.release is spec.release is not None and not each.voices)
-            other = next((each.name for each in alike), "a LongCat model")
-            raise RequestError(
-                f"{len(self.audio)} voices were given; {spec.name} hears {'one' if spec.voices == 1 else spec.voices}",
-                hint=f"give one sound file, or choose {other}",
-            )
+        self._check_fit(spec)
         wanted = replace(
             spec,
             arrange=adjusted(spec.arrange, {"position": self.reference_index, "radius": self.skip_radius}),
@@ -140,6 +141,27 @@ class GenerateRequest:
         for schedule in (wanted.schedule, wanted.continuation_schedule or wanted.schedule):
             schedule(wanted.steps)  # asked now, so that what it refuses is refused before any work
         return wanted
+
+    def _check_fit(self, spec: ModelSpec) -> None:
+        """Refuse what this model does not do at all."""
+        if spec.voices is not None and len(self.audio) > spec.voices:
+            alike = (each for each in MODELS.values() if each.release is spec.release is not None)
+            other = next((each.name for each in alike if each.voices is None), "a LongCat avatar")
+            heard = {0: "nothing", 1: "one"}.get(spec.voices, spec.voices)
+            raise RequestError(
+                f"{len(self.audio)} voices were given; {spec.name} hears {heard}",
+                hint=f"give {'one sound file' if spec.voices else 'seconds and no sound'}, or choose {other}",
+            )
+        if spec.refines != (self.draft is not None):
+            other = next((each.name for each in MODELS.values() if each.refines), "one that does")
+            raise RequestError(
+                f"{spec.name} {'refines a video, and none was given' if spec.refines else 'refines no videos'}",
+                hint="name it with --refine, or choose another model" if spec.refines else f"choose {other}",
+            )
+        if self.portrait and self.video and not spec.arrange(frames=2, context=1, reference=True).references:
+            raise RequestError(
+                f"{spec.name} goes on from a video or begins with a picture; both were given", hint="leave out either"
+            )
 
     def size(self, spec: ModelSpec, picture: Image.Image | None) -> tuple[int, int]:
         """Height and width of a video that starts from ``picture``; RequestError for sides of unfilled patches.

@@ -258,7 +258,8 @@ def _check_resolved(record: Record, now: Mapping[str, Any]) -> None:
 
 
 def _inputs(request: GenerateRequest) -> list[Path]:
-    paths = (*request.audio, *request.speakers, request.portrait, request.video, *weight_files(request.vocals))
+    pictures = (request.portrait, request.video, request.draft)
+    paths = (*request.audio, *request.speakers, *pictures, *weight_files(request.vocals))
     return [path for path in paths if isinstance(path, Path)]
 
 
@@ -266,9 +267,9 @@ def absolute(request: GenerateRequest) -> GenerateRequest:
     """The same from any folder: what a record holds."""
     audio = tuple(path and path.resolve() for path in request.audio)
     speakers = tuple(place.resolve() if isinstance(place, Path) else place for place in request.speakers)
-    portrait, video = (path and path.resolve() for path in (request.portrait, request.video))
+    portrait, video, draft = (path and path.resolve() for path in (request.portrait, request.video, request.draft))
     vocals = request.vocals and located(request.vocals, Path.cwd())
-    return replace(request, audio=audio, speakers=speakers, portrait=portrait, video=video, vocals=vocals)
+    return replace(request, audio=audio, speakers=speakers, portrait=portrait, video=video, draft=draft, vocals=vocals)
 
 
 def check_inputs(record: Record) -> None:

@@ -122,12 +122,16 @@ class Text:
     mask: Bool[Tensor, "b l"] | None = None
 
 
+UNHEARD = (1, 0, 0, 0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Conditioning:
     """What the backbone is told about one clip.
 
     ``audio`` holds, for each video frame of the clip, a window of encoder features: ``w`` neighbours of ``layers``
-    hidden states. All zeros is *null audio* (guidance); *silence* is an encoded quiet waveform and not zero.
+    hidden states. All zeros is *null audio* (guidance); *silence* is an encoded quiet waveform and not zero. What is
+    told to a model that hears nothing has no people, the shape ``UNHEARD``.
     ``regions``, of any size, are where each of several people is in the first frame, and last the background.
     """
 

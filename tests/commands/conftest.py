@@ -1,11 +1,14 @@
 """The command line with the smallest model there is, in a folder of its own."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from enliven import systems
 from enliven.models.networks import save_networks
+from enliven.pipeline import AvatarPipeline
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec, write_portrait, write_speech
 
 
@@ -27,3 +30,21 @@ def here(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) ->
     write_portrait(tmp_path / "me.png")
     write_speech(tmp_path / "speech.wav", 1.0)
     return tmp_path
+
+
+@pytest.fixture
+def stopped_early(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[None]]:
+    """A context within which Ctrl-C comes after the first clip."""
+    made = AvatarPipeline.clips
+
+    def one_clip(*given: object, **options: object):  # type: ignore[no-untyped-def]
+        yield next(made(*given, **options))
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def stopping() -> Iterator[None]:
+        with monkeypatch.context() as change:
+            change.setattr(AvatarPipeline, "clips", one_clip)
+            yield
+
+    return stopping

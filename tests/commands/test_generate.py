@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -59,18 +61,11 @@ def test_what_cannot_go_well_is_refused_before_the_model_is_loaded(
 
 
 def test_a_stopped_run_says_how_to_go_on_and_ends_the_same(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, stopped_early: Callable[[], AbstractContextManager[None]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([*TALK, "-o", "whole.mp4"]) == 0
-    made = AvatarPipeline.clips
-
-    def stop_after_one(*given: object, **options: object):  # type: ignore[no-untyped-def]
-        yield next(made(*given, **options))
-        raise KeyboardInterrupt
-
     capsys.readouterr()
-    with monkeypatch.context() as change:
-        change.setattr(AvatarPipeline, "clips", stop_after_one)
+    with stopped_early():
         assert run([*TALK, "-o", "parts.mp4"]) == 130
     hint = after("hint:", capsys.readouterr().err)
     again = shlex.split(hint.removeprefix("resume with: "))
@@ -135,19 +130,12 @@ def test_in_little_memory_it_is_the_same_video_and_says_where_everything_is(
 
 
 def test_a_run_goes_on_in_its_own_numbers_in_other_memory(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, stopped_early: Callable[[], AbstractContextManager[None]]
 ) -> None:
     small = [*TALK, "--quantise", "int8", "--memory", "full"]
     assert run([*small, "-o", "whole.mp4"]) == 0
     assert run([*TALK, "-o", "plain.mp4"]) == 0
-    made = AvatarPipeline.clips
-
-    def stop_after_one(*given: object, **options: object):  # type: ignore[no-untyped-def]
-        yield next(made(*given, **options))
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as change:
-        change.setattr(AvatarPipeline, "clips", stop_after_one)
+    with stopped_early():
         assert run([*small, "-o", "parts.mp4", "--run", "begun"]) == 130
     assert run(["resume", "begun", "--memory", "4"]) == 0
     assert (here / "parts.mp4").read_bytes() == (here / "whole.mp4").read_bytes()

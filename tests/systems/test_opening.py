@@ -145,8 +145,9 @@ def test_models_and_folders_that_do_not_belong_together_are_told_apart(written: 
     assert wrong.value.hint == "choose longcat-1.5 or longcat-1.5-int8 or longcat-1.5-undistilled"
     with pytest.raises(RequestError, match="longcat-toon"):
         choose_model("longcat-toon", written / OLD)
-    with pytest.raises(WeightsError, match="hears nothing"):
-        choose_model(None, written / "LongCat-Video")
+    with pytest.raises(RequestError, match="holds LongCat-Video, which is not what") as deaf:
+        choose_model("longcat-1.5", written / "LongCat-Video")
+    assert deaf.value.hint == "choose longcat-video or longcat-video-fast or longcat-video-720p"
     with pytest.raises(WeightsError, match="a part of a model") as part:
         choose_model(None, written / NEW / "base_model")
     assert str(written / NEW) in part.value.hint

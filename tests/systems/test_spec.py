@@ -16,19 +16,19 @@ from enliven.systems.spec import ModelSpec, adjusted
 @pytest.mark.parametrize("spec", MODELS.values(), ids=lambda spec: spec.name)
 def test_the_parts_of_a_model_fit_together(spec: ModelSpec) -> None:
     backbone, audio = spec.params.backbone, spec.params.backbone.audio
-    assert audio is not None
+    assert (audio is None) == (spec.params.audio is None) == (spec.voices == 0)
     assert backbone.in_channels == backbone.out_channels == spec.params.autoencoder.channels
     assert all(other.channels == spec.params.autoencoder.channels for other in spec.params.decoders.values())
     width = backbone.text_dim if isinstance(backbone, WanParams) else backbone.caption_channels
     assert width == spec.params.text.config["d_model"]
-    assert audio.vae_scale == spec.geometry.stride
-    assert spec.params.audio.rate % spec.geometry.fps == 0
+    assert audio is None or audio.vae_scale == spec.geometry.stride
+    assert audio is None or spec.params.audio.rate % spec.geometry.fps == 0
     assert all(side % spec.side_step == 0 for side in spec.size)
     assert spec.schedule(spec.steps)[-1] == 0
     assert spec.decoder in {FULL, *spec.params.decoders}
 
 
-@pytest.mark.parametrize("spec", MODELS.values(), ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [spec for spec in MODELS.values() if spec.voices != 0], ids=lambda spec: spec.name)
 def test_ears_and_backbone_fit_together(spec: ModelSpec) -> None:
     audio = spec.params.backbone.audio
     with torch.device("meta"):

@@ -7,19 +7,21 @@ import pytest
 import torch
 
 from enliven.diffusion.guidance import Guidance, ProjectedGuidance
+from enliven.diffusion.sample import LateSchedule, LinearSchedule
 from enliven.models.backbone import ClipCache
 from enliven.models.longcat import LongCat
 from enliven.systems import trial
 from enliven.systems.footprint import example_pass, pass_flops
 from enliven.systems.spec import ModelSpec
-from enliven.systems.trial import minute_seconds, pass_seconds, passes_each_step
+from enliven.systems.trial import minute_seconds, pass_seconds, passes
 from tiny import tiny_networks, tiny_spec
 
 
-def test_passes_are_those_guidance_makes() -> None:
+def test_passes_are_those_guidance_makes_in_each_step_there_is() -> None:
     spec = tiny_spec()
     guides = (Guidance(1.0, 1.0), Guidance(4.0, 4.0), Guidance(2.0, 3.0), ProjectedGuidance(4.0))
-    assert [passes_each_step(replace(spec, guidance=guide)) for guide in guides] == [1, 2, 3, 2]
+    assert [passes(replace(spec, guidance=guide)) for guide in guides] == [2, 4, 6, 4]
+    assert passes(replace(spec, schedule=LateSchedule(LinearSchedule(12.0)), steps=50)) == 2 * 5
 
 
 def test_a_minute_is_its_clips_steps_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:

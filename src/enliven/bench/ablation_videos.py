@@ -40,6 +40,7 @@ class Deaf(AvatarPipeline):
         """Everything the clips are told, with zeros for what is heard."""
         encoded = super().encode(request, spec, hear)
         voice = encoded.voice
+        assert voice is not None, "ablations are of models that hear"
         unheard = tuple(replace(each, features=torch.zeros_like(each.features)) for each in voice.features)
         return replace(encoded, voice=replace(voice, features=unheard))
 

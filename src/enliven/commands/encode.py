@@ -93,6 +93,10 @@ def encode(
         raise ConfigError("there is nothing to encode", hint="name videos, or --toon 1000 to draw clips")
     with listener() as tell, stoppable():
         opening = find(encoding.model, Choices(weights=encoding.weights))
+        if opening.spec.params.audio is None:
+            raise ConfigError(
+                f"{opening.spec.name} hears nothing; what learns is an avatar", hint="name one as --model"
+            )
         networks = []
         for number, name in enumerate(ENCODERS, start=1):
             networks.append(opening.execution.load(name, opening.parts[name]))

@@ -21,7 +21,7 @@ MODEL = Group("Model and machine", sort_key=3)
 OUTPUT = Group("Output", sort_key=4)
 
 GUIDANCE = {"text_guidance": "text", "audio_guidance": "audio"}
-SPELLED = {"video": "--continue", "loras": "--lora"}
+SPELLED = {"video": "--continue", "draft": "--refine", "loras": "--lora"}
 SILENCE = "silence"  # in place of the sound file of somebody who only listens
 
 
@@ -50,6 +50,8 @@ class Inputs:
     """What guidance should lead away from."""
     video: Annotated[Path | None, Parameter(name=SPELLED["video"])] = None
     """A video to go on from, instead of starting afresh."""
+    draft: Annotated[Path | None, Parameter(name=SPELLED["draft"])] = None
+    """A video to make anew, larger and smoother, by a model that refines; see `enliven refine`."""
     input: Path | None = None
     """JSON file of LongCat-Video-Avatar or InfiniteTalk: prompt, picture, voices and boxes. All other flags win."""
 

@@ -121,7 +121,7 @@ def estimate(pipeline: AvatarPipeline, spec: ModelSpec, encoded: Encoded, seed: 
     trial(1)  # the first run of a process is slower than all others
     one, two = trial(1), trial(2)
     step = max(two - one, 0.0)
-    return len(encoded.plans) * (one + (spec.steps - 1) * step)
+    return len(encoded.plans) * (one + (len(spec.levels(continuing=True)) - 2) * step)
 
 
 def memory(pipeline: AvatarPipeline) -> float:

@@ -14,7 +14,7 @@ from enliven.media.vocals import located
 from enliven.request import GenerateRequest
 from enliven.runtime.choices import Choices
 
-FILES = ("portrait", "video", "timeline", "input", "weights", "base")
+FILES = ("portrait", "video", "draft", "timeline", "input", "weights", "base")
 SCENE = {"from": "start", "prompt": "prompt"}  # what a scene is called in TOML, and in a request
 EXAMPLE = '[[scene]] tables, each with from = 12.5 and prompt = "..."'
 

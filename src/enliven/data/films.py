@@ -16,8 +16,7 @@ from torch.nn.functional import pad
 
 from enliven.data.encoded import EncodedClip
 from enliven.errors import ConfigError
-from enliven.media.audio import SPEECH_RATE
-from enliven.media.container import open_media
+from enliven.media.audio import SPEECH_RATE, has_sound
 from enliven.media.image import fit_frames, from_pixels
 from enliven.media.video import video_frames
 from enliven.media.vocals import Separator, heard_voice
@@ -152,12 +151,6 @@ class FilmEncoder:
         begin, end = (round(frame / self.fps * SPEECH_RATE) for frame in (start, start + frames))
         found = voice[begin:end]
         return pad(found, (0, end - begin - len(found)))
-
-
-def has_sound(path: Path) -> bool:
-    """Whether there is any sound in a file, be it silence. Raises MediaError."""
-    with open_media(path) as container:
-        return bool(container.streams.audio)
 
 
 def _beside(path: Path) -> str:

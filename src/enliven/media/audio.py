@@ -51,6 +51,12 @@ def audio_blocks(path: Path) -> Iterator[Audio]:
         _check_length(name_of(container), heard / rate, stated)
 
 
+def has_sound(path: Path) -> bool:
+    """Whether there is any sound in a file, be it silence. Raises MediaError."""
+    with open_media(path) as container:
+        return bool(container.streams.audio)
+
+
 def read_audio(path: Path) -> Audio:
     """The whole sound of a file, at its own rate and channels. Raises MediaError."""
     blocks = list(audio_blocks(path))

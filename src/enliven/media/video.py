@@ -40,7 +40,7 @@ def read_video(path: Path, fps: float | None = None, last_frames: int | None = N
     """
     with open_media(path) as container:
         stream = _video_stream(container)
-        rate = fps if fps is not None else float(stream.average_rate or stream.guessed_rate or 25)
+        rate = _own_rate(stream) if fps is None else fps
         _check_rate(rate, name_of(container))
         frames = _last(container, stream, rate, last_frames) if last_frames else _all(container, stream, rate)
     if not frames:
@@ -59,6 +59,15 @@ def video_frames(path: Path, fps: float) -> Iterator[UInt8[Tensor, "3 h w"]]:
         stream = _video_stream(container)
         for frame in _at_rate(decode(container, stream), stream, fps):
             yield torch.from_numpy(_rgb(frame, stream.sample_aspect_ratio)).permute(2, 0, 1)
+
+
+def video_length(path: Path) -> tuple[int, float]:
+    """How many frames ``read_video`` finds in a video at its own rate, and that rate in hertz. Raises MediaError."""
+    with open_media(path) as container:
+        stream = _video_stream(container)
+        rate = _own_rate(stream)
+        _check_rate(rate, name_of(container))
+        return sum(1 for _ in _at_rate(decode(container, stream), stream, rate)), rate
 
 
 def read_first_frame(path: Path) -> UInt8[Tensor, "3 h w"]:
@@ -139,6 +148,10 @@ def _video_stream(container: Any) -> Any:
         )
     stream.thread_type = "AUTO"
     return stream
+
+
+def _own_rate(stream: Any) -> float:
+    return float(stream.average_rate or stream.guessed_rate or 25)
 
 
 def _check_rate(rate: float, name: str) -> None:

@@ -1,9 +1,9 @@
 """The networks of a model: their sizes, how they are built, and their folders on disk.
 
-A model folder holds ``backbone``, ``autoencoder``, ``audio`` and ``text``, each with a ``config.json`` and weights. It
-may also hold a ``codebook``, and other autoencoders of the same latents: that in ``autoencoder-efficient`` is the
-decoder called ``efficient``. Published folders are read as they are (``enliven.models.published``), and a folder may
-lie over another (``enliven.models.layered``).
+A model folder holds ``backbone``, ``autoencoder``, ``text`` and, where the model hears, ``audio``, each with a
+``config.json`` and weights. It may also hold a ``codebook``, and other autoencoders of the same latents: that in
+``autoencoder-efficient`` is the decoder called ``efficient``. Published folders are read as they are
+(``enliven.models.published``), and a folder may lie over another (``enliven.models.layered``).
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from enliven.models.layered import saved_parts
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.lora import Adapter
 from enliven.models.published import Part, open_published, require_fit
-from enliven.models.releases import BASE, Release, recognise
+from enliven.models.releases import Release, recognise
 from enliven.models.text import TextEncoder, TextParams, read_tokenizer
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams, VideoAutoencoder
 from enliven.models.wan import Wan, WanParams
@@ -35,7 +35,8 @@ from enliven.models.wan_autoencoder import WanAutoencoder, WanAutoencoderParams
 from enliven.models.weights import EXACT, save_weights
 from enliven.models.whisper import WhisperParams, new_whisper
 
-PARTS = ("backbone", "autoencoder", "audio", "text")
+AUDIO = "audio"  # which a model that hears nothing has not
+PARTS = ("backbone", "autoencoder", AUDIO, "text")
 LARGE_PARTS = ("backbone", "text")  # that may run in bfloat16; the others always have float32
 CODEBOOK = "codebook"
 DECODER = "autoencoder-"  # before the name of a decoder
@@ -69,13 +70,21 @@ KINDS: dict[str, type[Params]] = {
 
 @dataclass(frozen=True, slots=True)
 class NetworkParams:
-    """The sizes of all networks of a model; ``decoders`` are those of other autoencoders of its latents, by name."""
+    """The sizes of all networks of a model; ``decoders`` are those of other autoencoders of its latents, by name.
+
+    Without ``audio`` it hears nothing.
+    """
 
     backbone: BackboneParams
     autoencoder: AutoencoderParams
-    audio: HearingParams | WhisperParams
     text: TextParams
+    audio: HearingParams | WhisperParams | None = None
     decoders: Mapping[str, AutoencoderParams] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Params]:
+        """Those of ``PARTS`` that there are, by name."""
+        return {name: sizes for name in PARTS if (sizes := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +96,8 @@ class Networks:
 
     backbone: LongCat | Wan
     autoencoder: VideoAutoencoder
-    audio: AudioEncoder
     text: TextEncoder
+    audio: AudioEncoder | None = None
     codebook: Codebook | None = None
     decoders: Mapping[str, VideoAutoencoder] = field(default_factory=dict)
     runs_in: torch.dtype | None = None
@@ -96,7 +105,7 @@ class Networks:
     @property
     def parts(self) -> dict[str, Any]:
         """Every network that there is, by the name of its folder."""
-        parts = {name: getattr(self, name) for name in PARTS}
+        parts = {name: network for name in PARTS if (network := getattr(self, name)) is not None}
         parts |= {} if self.codebook is None else {CODEBOOK: self.codebook}
         return parts | {DECODER + name: network for name, network in self.decoders.items()}
 
@@ -162,17 +171,22 @@ def load_networks(
 
 
 def find_parts(folder: Path, variant: str | None = None, base: Path | None = None) -> dict[str, Part]:
-    """The four networks that every model has, in their folders and not read yet; see ``load_networks``.
+    """The networks that every model has, in their folders and not read yet; see ``load_networks``.
+
+    What hears is among them where the backbone does.
 
     Raises WeightsError, also for published weights that do not fit.
     """
-    if find_hearing(folder) is None:
+    if published_in(folder) is None:
         there = saved_parts(folder)
-        return {name: _saved_part(there.get(name, folder / name)) for name in PARTS}
+        places = {name: there.get(name, folder / name) for name in PARTS}
+        if getattr(read_params(places[PARTS[0]] / "config.json"), AUDIO, None) is None:
+            del places[AUDIO]
+        return {name: _saved_part(place) for name, place in places.items()}
     published = open_published(folder, variant, base)
     for part in published.parts.values():
         require_fit(part.folder, part.fit())
-    return {name: published.parts[name] for name in PARTS}
+    return {name: published.parts[name] for name in PARTS if name in published.parts}
 
 
 def completed(
@@ -205,7 +219,8 @@ def require_match(networks: Networks) -> None:
     }
     if params.audio is not None:
         heard = f"{params.audio.audio_block} features of {params.audio.audio_channel} numbers"
-        pairs["audio"] = (heard, f"{networks.audio.layers} features of {networks.audio.channels} numbers")
+        given = networks.audio and f"{networks.audio.layers} features of {networks.audio.channels} numbers"
+        pairs[AUDIO] = (heard, given or "nothing")
     if networks.codebook is not None:
         pairs[CODEBOOK] = (latents, f"latents of {networks.codebook.params.channels} channels")
     for name, decoder in networks.decoders.items():
@@ -218,15 +233,11 @@ def require_match(networks: Networks) -> None:
             )
 
 
-def find_hearing(folder: Path) -> Release | None:
-    """What is published in a folder, None where a model was saved here. Raises WeightsError unless it can hear."""
+def published_in(folder: Path) -> Release | None:
+    """What is published in a folder, None where a model was saved here. Raises WeightsError where neither is."""
     if not folder.is_dir():
         raise WeightsError(f"no model at {folder}", hint=f"give the folder that holds {', '.join(PARTS)}")
-    if (release := recognise(folder)) is BASE:
-        raise WeightsError(
-            f"{folder} holds {BASE.name}, the base, which hears nothing and so cannot talk",
-            hint="give the folder of an avatar beside it; enliven models lists them",
-        )
+    release = recognise(folder)
     if release is None and recognise(folder.resolve().parent) is not None:
         raise WeightsError(
             f"{folder} is a part of a model", hint=f"give the folder around it: {folder.resolve().parent}"

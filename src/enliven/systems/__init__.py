@@ -5,7 +5,7 @@ from pathlib import Path
 from enliven.config import closest
 from enliven.errors import RequestError, WeightsError
 from enliven.models.layered import read_label, saved_parts
-from enliven.models.networks import PARTS, Params, find_hearing, read_params
+from enliven.models.networks import PARTS, Params, published_in, read_params
 from enliven.models.releases import Release, variants_in
 from enliven.systems.longcat import (
     LONGCAT,
@@ -16,11 +16,13 @@ from enliven.systems.longcat import (
     LONGCAT_TOON,
     LONGCAT_TOON_4STEP,
 )
+from enliven.systems.longcat_video import LONGCAT_VIDEO, LONGCAT_VIDEO_720P, LONGCAT_VIDEO_FAST
 from enliven.systems.soul import SOUL, SOUL_FAST, SOUL_TOON, SOUL_TOON_4STEP
 from enliven.systems.spec import ModelSpec
 
 SPECS = (
     *(LONGCAT_TOON, LONGCAT_TOON_4STEP, LONGCAT, LONGCAT_MULTI, LONGCAT_1_5, LONGCAT_1_5_INT8, LONGCAT_1_5_UNDISTILLED),
+    *(LONGCAT_VIDEO, LONGCAT_VIDEO_FAST, LONGCAT_VIDEO_720P),
     *(SOUL_TOON, SOUL_TOON_4STEP, SOUL, SOUL_FAST),
 )
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in SPECS}
@@ -48,7 +50,7 @@ def choose_model(name: str | None = None, weights: Path | None = None) -> ModelS
     """
     if weights is None:
         return find_model(name or DEFAULT_MODEL)
-    release = find_hearing(weights)
+    release = published_in(weights)
     fitting = _published(weights, release) if release else _saved(weights)
     if name is None and fitting:
         return fitting[0]

@@ -17,12 +17,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from enliven.models.backbone import BlockCache, ClipCache
 from enliven.models.int8 import to_int8
-from enliven.models.networks import PARTS, NetworkParams, Params, build_network
+from enliven.models.networks import NetworkParams, Params, build_network
 from enliven.models.quantised import QuantisedLinear
 from enliven.runtime.attention import CrossAttend, SelfAttend
 from enliven.runtime.memory import AUTOENCODER, BACKBONE, TEXT, Dtype, Needs, NetworkNeeds
 from enliven.systems.spec import ModelSpec
-from enliven.types import Conditioning, LatentLayout, Text
+from enliven.types import UNHEARD, Conditioning, LatentLayout, Text
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FEW = (2, 3)  # latents whose decoding tells that of any number
@@ -53,17 +53,18 @@ def example_pass(
     sigma = torch.full((1, len(layout)), 0.5, device=device)
     sigma[:, : layout.clean] = 0
     hearing = params.backbone.audio
-    assert hearing is not None, "a model that is generated with hears"
     text = _noise(1, params.text.length, _text_width(params), device=device, dtype=dtype)
-    windows = (geometry.frames, hearing.audio_window, hearing.audio_block, hearing.audio_channel)
+    heard = UNHEARD
+    if hearing is not None:
+        heard = (1, 1, geometry.frames, hearing.audio_window, hearing.audio_block, hearing.audio_channel)
     told = Text(text, torch.ones(1, params.text.length, dtype=torch.bool, device=device))
-    cond = Conditioning(told, told, _noise(1, 1, *windows, device=device, dtype=dtype))
+    cond = Conditioning(told, told, _noise(*heard, device=device, dtype=dtype))
     return Pass(_noise(1, autoencoder.channels, len(layout), height, width, device=device), sigma, cond, layout)
 
 
 def model_needs(spec: ModelSpec, dtype: Dtype | None = None) -> Needs:
     """What all networks of a model need for a clip of its own size, in its own type or another. Raises MissingExtra."""
-    networks = {name: shapes_of(getattr(spec.params, name)) for name in PARTS}
+    networks = {name: shapes_of(sizes) for name, sizes in spec.params.parts.items()}
     parts = {name: NetworkNeeds(_count(network)) for name, network in networks.items()}
     decoder = networks[AUTOENCODER]
     if spec.decoder in spec.params.decoders:

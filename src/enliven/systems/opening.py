@@ -9,9 +9,9 @@ from typing import Any
 from enliven.errors import RequestError
 from enliven.models.layered import LORA, own_loras
 from enliven.models.lora import Lora, attach_lora, read_lora
-from enliven.models.networks import PARTS, NetworkParams, Networks, completed, find_hearing, find_parts, params_of
+from enliven.models.networks import NetworkParams, Networks, completed, find_parts, params_of, published_in
 from enliven.models.published import Part, open_published
-from enliven.runtime.attention import load_kernel, use_kernel
+from enliven.runtime.attention import load_kernel, use_kernel, why_not
 from enliven.runtime.choices import AS_IT_IS, Choices, split_strength
 from enliven.runtime.machine import holds_fp8, this_machine
 from enliven.runtime.memory import BACKBONE, GIB, Dtype, MemoryPlan, Needs, Quantise, plan_memory
@@ -69,9 +69,10 @@ def open_model(
     """
     load_kernel(choices.attention)  # before anything is read
     spec = choose_model(name, choices.weights)
+    choices = replace(choices, attention=_trained_kernel(spec, choices.attention, device))
     folder = spec.weights if choices.weights is None else choices.weights
     loras = tuple((read_lora(path), strength) for path, strength in lora_files(spec, folder, choices))
-    published = find_hearing(folder) is not None
+    published = published_in(folder) is not None
     if published:
         spec = spec.shifted(open_published(folder, spec.variant, choices.base).shift)
     elif choices.base is not None:
@@ -89,7 +90,7 @@ def open_model(
     if choices.memory == "auto" and sum(part.nbytes for part in parts.values()) < SMALL:
         execution = Execution(device, MemoryPlan(asked or "float32", quantise=wanted or stored), mesh)
         return Opening(spec, choices, parts, loras, execution, folder)
-    sizes = {name: params_of(parts[name].shapes()) for name in PARTS}  # those of its folder may be others
+    sizes = {name: params_of(part.shapes()) for name, part in parts.items()}  # those of its folder may be others
     spec = replace(spec, params=NetworkParams(**sizes, decoders=spec.params.decoders))
     needs = _weigh(spec, [lora for lora, _ in loras], asked)
     if mesh is not None and mesh.parallel.sharded:
@@ -99,6 +100,20 @@ def open_model(
     _require_fit(spec, plan, choices, device)
     execution = Execution(device, plan, mesh)
     return Opening(spec, replace(choices, quantise=plan.quantise), parts, loras, execution, folder, needs)
+
+
+def _trained_kernel(spec: ModelSpec, chosen: str, device: str) -> str:
+    """For ``auto``, the kernel that the model was trained with; where it cannot be had, full attention.
+
+    It has a name in either case, so that a run goes on in the same numbers anywhere.
+    """
+    if chosen != "auto" or spec.attention == "auto":
+        return chosen
+    lack = why_not(spec.attention) if device.startswith("cuda") else f"{spec.attention} needs a GPU"
+    if not lack:
+        return spec.attention
+    logger.warning("%s was trained with %s attention; all is attended to here: %s", spec.name, spec.attention, lack)
+    return "sdpa"
 
 
 def _weigh(spec: ModelSpec, loras: list[Lora], dtype: Dtype | None) -> Needs:

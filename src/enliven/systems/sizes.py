@@ -17,13 +17,14 @@ class ChooseSize(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainedSize:
-    """Of the sizes trained at a resolution, the one nearest in aspect (LongCat)."""
+    """Of the sizes trained at a resolution, in steps of ``granularity``, the one nearest in aspect (LongCat)."""
 
     resolution: Resolution
+    granularity: int = 16
 
     def __call__(self, height: int, width: int) -> tuple[int, int]:
         """Raises RequestError where no table fits."""
-        return choose_bucket(height, width, self.resolution)
+        return choose_bucket(height, width, self.resolution, self.granularity)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from enliven.diffusion.clips import Arrange, ClipGeometry
 from enliven.diffusion.guidance import Guide
-from enliven.diffusion.sample import DetailSchedule, Schedule
+from enliven.diffusion.sample import DetailSchedule, LateSchedule, Schedule
 from enliven.diffusion.solvers import Euler, Solver
 from enliven.errors import RequestError, WeightsError
 from enliven.models.networks import FULL, NetworkParams
@@ -32,6 +32,9 @@ class ModelSpec:
 
     A published model names its ``release`` and ``variant``, and the LoRA in its folder that made it quick, if one did:
     its ``distillation``. A student names its ``teacher``. It hears any number of ``voices``, or so many at most.
+
+    A model that ``refines`` begins each clip from the same frames of a video that there is. ``attention`` is the kernel
+    it was trained with, where that is another than full attention.
     """
 
     name: str
@@ -55,6 +58,13 @@ class ModelSpec:
     distillation: str | None = None
     teacher: str | None = None
     voices: int | None = None
+    refines: bool = False
+    attention: str = "auto"
+
+    def levels(self, *, continuing: bool) -> list[float]:
+        """The noise levels of a clip, down to 0, be it one that continues another or not. Raises ConfigError."""
+        schedule = self.continuation_schedule if continuing and self.continuation_schedule else self.schedule
+        return schedule(self.steps)
 
     @property
     def quantised(self) -> bool:
@@ -95,6 +105,8 @@ class ModelSpec:
 def _shifted(schedule: Schedule, shift: float) -> Schedule:
     if isinstance(schedule, DetailSchedule):
         return replace(schedule, above=_shifted(schedule.above, shift))
+    if isinstance(schedule, LateSchedule):
+        return replace(schedule, of=_shifted(schedule.of, shift))
     return replace(schedule, shift=shift)  # type: ignore[type-var]
 
 

@@ -24,7 +24,7 @@ def minute_seconds(spec: ModelSpec, device: str = "cpu") -> float:
     """Seconds that denoising a minute of video would take; decoding and encoding come on top."""
     geometry = spec.geometry
     clips = 60 * geometry.fps / (geometry.frames - geometry.context)
-    return clips * spec.steps * passes_each_step(spec) * pass_seconds(spec, device)
+    return clips * passes(spec) * pass_seconds(spec, device)
 
 
 def clips_seconds(spec: ModelSpec, clips: int, parts: Mapping[str, Part], execution: Execution) -> float:
@@ -33,7 +33,7 @@ def clips_seconds(spec: ModelSpec, clips: int, parts: Mapping[str, Part], execut
     bringing = block_seconds(parts[BACKBONE], execution) if execution.plan.offload else 0.0
     on_gpu = execution.device != "cpu"  # where the next block comes while one computes
     each = max(computing, bringing) if on_gpu else computing + bringing
-    return clips * spec.steps * passes_each_step(spec) * each
+    return clips * passes(spec) * each
 
 
 def block_seconds(backbone: Part, execution: Execution) -> float:
@@ -50,10 +50,11 @@ def block_seconds(backbone: Part, execution: Execution) -> float:
     return (time.perf_counter() - began) * len(store.places)
 
 
-def passes_each_step(spec: ModelSpec) -> int:
-    """How often guidance asks the backbone."""
+def passes(spec: ModelSpec) -> int:
+    """How often the backbone is asked for a clip that continues another: in each step, as often as guidance does."""
     nothing = (spec.geometry.stride * SMALLEST * spec.params.autoencoder.spatial_factor,) * 2
-    return len(rehearse(spec.guidance, example_pass(spec, nothing).cond))
+    steps = len(spec.levels(continuing=True)) - 1
+    return steps * len(rehearse(spec.guidance, example_pass(spec, nothing).cond))
 
 
 def pass_seconds(spec: ModelSpec, device: str = "cpu", most_flops: float = MOST_FLOPS) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from enliven.errors import ConfigError, WeightsError
 from enliven.media.storage import replacing
 from enliven.models.layered import write_label
-from enliven.models.networks import PARTS, NetworkParams, find_hearing, find_parts, params_of, save_network
+from enliven.models.networks import NetworkParams, find_parts, params_of, published_in, save_network
 from enliven.models.published import Part
 from enliven.models.releases import SHARED, Release, find_base
 from enliven.models.wan import Wan
@@ -79,11 +79,13 @@ def find_beginning(model: str | None, weights: Path | None, base: Path | None = 
             f"{spec.name} is {'of 8 bits' if spec.quantised else 'made quick by a LoRA'}; it is not what learns",
             hint="name the model it was made of, as model = 'longcat-1.5-undistilled'",
         )
+    if spec.params.audio is None:
+        raise ConfigError(f"{spec.name} hears nothing; what learns is an avatar", hint="name it as deaf = ... instead")
     folder = weights or spec.weights
     parts = find_parts(folder, spec.variant, base)
-    sizes = {name: params_of(parts[name].shapes()) for name in PARTS}
+    sizes = {name: params_of(part.shapes()) for name, part in parts.items()}
     spec = replace(spec, params=NetworkParams(**sizes, decoders=spec.params.decoders))
-    release = find_hearing(folder)
+    release = published_in(folder)
     return Beginning(spec, folder, parts, release, None if release is None else find_base(folder, base))
 
 

@@ -163,8 +163,9 @@ def sounds(phones: Sequence[Phone], frames: int) -> Tensor:
     return labels
 
 
-def new_ears(params: HearingParams | WhisperParams) -> tuple[AudioEncoder, MouthFromSpeech]:
+def new_ears(params: HearingParams | WhisperParams | None) -> tuple[AudioEncoder, MouthFromSpeech]:
     """An encoder that knows nothing yet, and heads for it; a wav2vec 2.0 hears like a filter bank."""
+    assert params is not None, "what learns to hear has ears"
     encoder: AudioEncoder
     if isinstance(params, WhisperParams):
         encoder = new_whisper(params)
