@@ -102,12 +102,14 @@ def public_list(path: Path) -> list[str]:
 
 
 def held(path: Path) -> set[str]:
-    """What a module defines or imports, at any depth."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
+    """What a module defines or imports, at any depth, and its constants that say their type."""
+    module = ast.parse(path.read_text())
+    nodes = list(ast.walk(module))
     imported = {
         alias.asname or alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
     }
-    return imported | {node.name for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    constants = {getattr(node.target, "id", "") for node in module.body if isinstance(node, ast.AnnAssign)}
+    return imported | constants | {node.name for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)}
 
 
 def test_no_file_is_too_large_to_carry() -> None:
