@@ -40,7 +40,7 @@ def test_every_stage_takes_steps_and_the_model_speaks(
     monkeypatch.setitem(MODELS, recipe.model, narrow(find_model(recipe.model)))
     budgets = {f.name: getattr(recipe, f.name) for f in fields(recipe) if isinstance(getattr(recipe, f.name), Budget)}
     hurried = {name: replace(each, minutes=each.minutes and 1e-6, batch=1) for name, each in budgets.items()}
-    recipe = replace(recipe, **hurried, centroids=min(recipe.centroids, 8))
+    recipe = replace(recipe, **hurried, centroids=min(recipe.centroids, 8), guesses=4)
     train_toon(recipe, [stage for stage in STAGES if stage != "speech"])
     networks, spec = load_networks(recipe.weights), find_model(recipe.model)
     assert set(networks.decoders) == set(spec.params.decoders)

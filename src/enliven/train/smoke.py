@@ -88,7 +88,7 @@ def smoke(folder: Path, cases: Sequence[Case] = CASES) -> Iterator[str]:
 
 
 def prepare(case: Case, place: Path) -> None:
-    """Recipe, sentences, weights and clips."""
+    """Recipe, sentences, weights, and clips for a student."""
     teacher = case.model.removesuffix("-4step")
     shutil.copytree(find_model(teacher).weights, place / "weights")
     (place / "speech").mkdir()
@@ -115,7 +115,8 @@ ratio = 1
 """
     (place / "toon.toml").write_text(toon)
     (place / "student.toml").write_text(student)
-    _run(_enliven("train", str(place / "toon.toml"), "--stage", "encoding"), place)
+    if case.name == "distill":  # all others encode what they learn from
+        _run(_enliven("train", str(place / "toon.toml"), "--stage", "encoding"), place)
 
 
 def kill_when_saved(case: Case, place: Path) -> Saved:
@@ -155,7 +156,8 @@ def _command(case: Case, place: Path, minutes: float) -> list[str]:
     settings = ("--set", f"{case.budget}={minutes}")
     if case.name == "distill":
         return _enliven("distill", str(place / "student.toml"), *settings)
-    return _enliven("train", str(place / "toon.toml"), *case.command, *settings, processes=case.processes)
+    stages = ("--stage", "encoding", *case.command)
+    return _enliven("train", str(place / "toon.toml"), *stages, *settings, processes=case.processes)
 
 
 def _enliven(*arguments: str, processes: int = 1) -> list[str]:

@@ -20,7 +20,6 @@ from enliven.train.trainer import Trainer
 from enliven.types import OnProgress, Progress
 
 DECODER_MATRICES = r"(conv[12]|past)\.weight"
-GUESSES = 150  # batches of clips
 CELLS = 8  # latent cells along the side of a crop that decoders learn from
 
 
@@ -94,8 +93,8 @@ def polish(recipe: ToonRecipe, on_progress: OnProgress) -> None:
         backbone, drawn = load_network(recipe.weights / "backbone"), clip_batches(recipe, recipe.polishing, "encoded")
         there = {path.name for path in (recipe.folder / "clips").iterdir()}
         drawn.clips = {name: clip for name, clip in drawn.clips.items() if name in there}
-        for done in save_guesses(backbone, drawn, guesses, GUESSES):
-            on_progress(Progress("guess", done, GUESSES))
+        for done in save_guesses(backbone, drawn, guesses, recipe.guesses):
+            on_progress(Progress("guess", done, recipe.guesses))
     sizes = {"batch": recipe.polishing.batch, "latents": looks_back(autoencoder) + 1}
     batches = guessed_crops(guesses, recipe.folder / "clips", autoencoder, **sizes)
     config = replace(recipe.training(recipe.polishing, "polishing"), muon=DECODER_MATRICES, decay=0.5)

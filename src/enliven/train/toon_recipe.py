@@ -40,8 +40,8 @@ class ToonRecipe:
     ``folder`` holds data and checkpoints, ``weights`` receives the trained networks. The backbone learns from
     ``clips`` of ``frames`` video frames, a share of ``sights`` among them without people, of ``failures``, and of
     ``moves`` away from their pivot; the autoencoder from the first ``drawn`` of them, and at last from what the
-    backbone makes of those (``polishing``). ``half`` is the backbone's training at half the size, before that at full
-    size; a codebook of so many ``centroids`` is fitted.
+    backbone makes of those (``polishing``), so many batches of ``guesses``. ``half`` is the backbone's training at half
+    the size, before that at full size; a codebook of so many ``centroids`` is fitted.
     ``warm_start`` begins with the weights already there instead of from chance. With ``pairs`` and ``trios`` the
     backbone also learns who says what, from clips of two and of three people. Several processes draw and encode side
     by side when each does another ``part``: the first number of it, counted from 0, of as many as the second says.
@@ -59,6 +59,7 @@ class ToonRecipe:
     failures: float = 0.0
     moves: float = 0.0
     centroids: int = 0
+    guesses: int = 150
     device: str = "cpu"
     threads: int = 1
     warm_start: bool = False
