@@ -32,6 +32,8 @@ HERE = [
     ("LongCat-Video-Avatar-1.5", "int8", 7.0),
 ]
 
+LORAS = {"LongCat-Video": ["cfg_step_lora", "refinement_lora"], "LongCat-Video-Avatar-1.5": ["dmd_lora"]}
+
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Miniature]:
@@ -58,7 +60,7 @@ def test_every_publication_is_recognised_and_fits(
     assert (published.release.name, published.variant, published.shift) == (name, variant, shift)
     assert set(published.parts) == {"backbone", "autoencoder", "text"} | ({"audio"} if "Avatar" in name else set())
     fit_all(published)
-    assert list(published.loras) == (["dmd_lora"] if "1.5" in name else [])
+    assert list(published.loras) == LORAS.get(name, [])
 
 
 def test_the_name_of_the_folder_says_nothing(place: Path) -> None:
