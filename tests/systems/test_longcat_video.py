@@ -16,6 +16,7 @@ from enliven.media.mux import write_video
 from enliven.models.lora import Adapter
 from enliven.models.networks import load_networks, save_networks
 from enliven.pipeline import AvatarPipeline, GenerateRequest, clip_noise
+from enliven.runtime.choices import Choices
 from enliven.runtime.kernel_block_sparse import BlockSparse
 from enliven.systems import choose_model
 from enliven.systems.footprint import example_pass, filled, model_needs, shapes_of
@@ -44,7 +45,7 @@ def film(tmp_path: Path) -> Path:
 
 def opened(folder: Path, spec: ModelSpec, **choices: str) -> AvatarPipeline:
     """The model of the folder; shorter clips of small pictures, all else as published."""
-    loaded = AvatarPipeline.load(spec.name, weights=folder, device="cpu", **choices)
+    loaded = AvatarPipeline.load(spec.name, Choices(weights=folder, **choices), device="cpu")
     assert loaded.spec == spec
     frames, context = (29, 13) if spec.refines else (17, 5)
     short = replace(spec, geometry=ClipGeometry(frames, context, spec.geometry.fps), choose_size=None, size=(32, 32))
@@ -204,6 +205,6 @@ def test_a_refinement_attends_in_blocks_where_it_can(folder: Path, film: Path) -
 def test_a_saved_model_that_hears_nothing_is_read_again(folder: Path, tmp_path: Path) -> None:
     save_networks(load_networks(folder), tmp_path / "saved")
     assert not (tmp_path / "saved" / "audio").exists()
-    pipeline = AvatarPipeline.load("longcat-video", weights=tmp_path / "saved", device="cpu")
+    pipeline = AvatarPipeline.load("longcat-video", Choices(weights=tmp_path / "saved"), device="cpu")
     assert pipeline.networks.audio is None
     assert "audio" not in pipeline.networks.parts
