@@ -43,9 +43,9 @@ def film(tmp_path: Path) -> Path:
     return tmp_path / "film.mp4"
 
 
-def opened(folder: Path, spec: ModelSpec, attention: str = "auto") -> AvatarPipeline:
+def opened(folder: Path, spec: ModelSpec, **choices: str) -> AvatarPipeline:
     """The model of the folder; shorter clips of small pictures, all else as published."""
-    loaded = AvatarPipeline.load(spec.name, Choices(weights=folder, attention=attention), device="cpu")
+    loaded = AvatarPipeline.load(spec.name, Choices(weights=folder, **choices), device="cpu")
     assert loaded.spec == spec
     frames, context = (29, 13) if spec.refines else (17, 5)
     short = replace(spec, geometry=ClipGeometry(frames, context, spec.geometry.fps), choose_size=None, size=(32, 32))
