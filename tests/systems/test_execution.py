@@ -144,14 +144,13 @@ def memory(kind: str) -> int:
 
 
 def measured(folder: Path, plan: MemoryPlan) -> tuple[int, float]:
-    """The memory that loading a model and making a clip with it takes at most, and a number that the clip gives."""
+    """The most memory this process has while a model is loaded and makes a clip, and a number that the clip gives."""
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak
-    before = memory("VmRSS")
     pipeline = AvatarPipeline.opened(opened(folder / "LongCat-Video-Avatar", plan, "longcat"))
     spec = replace(pipeline.spec, geometry=ClipGeometry(5, 1, 16), steps=1)
     request = GenerateRequest(prompt="a man talks", seconds=5 / 16)
     (clip,) = pipeline.clips(spec, pipeline.encode(request, spec), 0)
-    return memory("VmHWM") - before, clip.clip.latents.double().sum().item()
+    return memory("VmHWM"), clip.clip.latents.double().sum().item()
 
 
 MEASURED = """
@@ -160,8 +159,11 @@ from pathlib import Path
 from test_execution import MAPPED, WHOLE, measured
 
 small, wide = map(Path, sys.argv[1:])
-measured(small, MAPPED)  # what the first run of a process loads is loaded
-print(json.dumps({"mapped": measured(wide, MAPPED), "whole": measured(wide, WHOLE)}))
+for _ in range(2):  # the first time loads libraries; what a system has taken back of them comes again the second time
+    least, _ = measured(small, MAPPED)
+mapped = min(measured(wide, MAPPED) for _ in range(2))  # what the system does meanwhile can only add
+runs = {"mapped": mapped, "whole": measured(wide, WHOLE)}
+print(json.dumps({name: (most - least, number) for name, (most, number) in runs.items()}))
 """
 
 
