@@ -13,6 +13,7 @@ from enliven.cli import run
 from enliven.commands.models import description
 from enliven.models.networks import save_networks
 from enliven.systems import MODELS, offered
+from enliven.systems.spec import PACKAGED
 from published_folders import lora_key, write_all, write_lora
 from tiny import tiny_networks
 
@@ -186,6 +187,25 @@ def test_a_folder_that_was_saved_here_is_checked_too(tmp_path: Path, capsys: pyt
     assert capsys.readouterr().out.count(": fits\n") == 4
     next((tmp_path / "text").glob("*.safetensors")).unlink()
     assert "files of weights are missing" in refused(tmp_path, capsys)[1]
+
+
+@pytest.mark.parametrize(("name", "parts"), [("longcat-toon", 4), ("soul-toon", 6)])
+def test_what_ships_passes(name: str, parts: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "check", str(PACKAGED / name)]) == 0
+    assert capsys.readouterr().out.count(": fits\n") == parts
+
+
+def test_folders_saved_here_and_mixed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_networks(tiny_networks(), tmp_path)
+    text = tmp_path / "text"
+    shutil.rmtree(text)
+    shutil.copytree(tmp_path / "backbone", text)
+    assert "text holds a network of the kind longcat, which cannot be the text of a" in refused(tmp_path, capsys)[1]
+    shutil.rmtree(text)
+    shutil.copytree(PACKAGED / "longcat-toon" / "text", text)
+    shown, error = refused(tmp_path, capsys)
+    assert shown.count(": fits\n") == 4
+    assert "the text beside it for text of 96 numbers a token" in error
 
 
 def test_any_other_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,8 @@
 """``enliven models``: which models there are, whether their weights are here and whole, and how to fetch them."""
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cyclopts import App, Parameter
 
@@ -73,6 +72,7 @@ def check(folder: Path, *, variant: str | None = None, base: Path | None = None)
 
     """
     from enliven.commands.console import say
+    from enliven.models.networks import require_match_of
 
     faults: list[WeightsError] = []
     try:
@@ -90,6 +90,11 @@ def check(folder: Path, *, variant: str | None = None, base: Path | None = None)
         try:
             _require_lora(parts["backbone"], path)
             say(f"{'lora':12} {path.name:22} fits")
+        except WeightsError as error:
+            faults.append(error)
+    if not faults:
+        try:
+            require_match_of(parts)
         except WeightsError as error:
             faults.append(error)
     if faults:
@@ -216,12 +221,13 @@ def contents(published: "Published") -> str:
 def parts_of(folder: Path, variant: str | None, base: Path | None) -> tuple[dict[str, "Part"], list[Path]]:
     """The networks of a folder and its LoRAs: a published one, or one that was saved here. Raises WeightsError."""
     from enliven.models.layered import own_loras, saved_parts
-    from enliven.models.published import Part, open_published
+    from enliven.models.networks import saved_part
+    from enliven.models.published import open_published
     from enliven.models.releases import recognise
 
     saved = saved_parts(folder) if recognise(folder) is None else {}
     if "backbone" in saved:
-        return {name: Part(path, partial(_saved, path)) for name, path in saved.items()}, own_loras(folder)
+        return {name: saved_part(path, name) for name, path in saved.items()}, own_loras(folder)
     published = open_published(folder, variant, base)
     return dict(published.parts), list(published.loras.values())
 
@@ -256,11 +262,3 @@ def _require_lora(backbone: "Part", path: Path) -> None:
     with torch.device("meta"):
         network = backbone.build()
     fit_lora(network, path)
-
-
-def _saved(folder: Path) -> Any:
-    """A network of a folder that was saved here, without its weights."""
-    from enliven.models.networks import TOKENIZER, build_network, read_params
-    from enliven.models.text import read_tokenizer
-
-    return build_network(read_params(folder / "config.json"), lambda: read_tokenizer(folder / TOKENIZER))

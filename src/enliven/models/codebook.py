@@ -201,6 +201,12 @@ def save_codebook(codebook: Codebook, folder: Path) -> None:
 
 def load_codebook(folder: Path) -> Codebook:
     """Read what ``save_codebook`` wrote. Raises WeightsError where that is not what is there."""
+    params = read_codebook_params(folder)
+    return load_weights(lambda: Codebook(params), folder)
+
+
+def read_codebook_params(folder: Path) -> CodebookParams:
+    """The sizes of a codebook. Raises WeightsError where ``folder`` is not that of one."""
     path = folder / "config.json"
     hint = "give the folder that enliven codebook fit wrote"
     try:
@@ -211,10 +217,9 @@ def load_codebook(folder: Path) -> Codebook:
     if found != NETWORK:
         raise WeightsError(f"{folder} is not the folder of a codebook: {path.name} says {found!r}", hint=hint)
     try:
-        params = config.parse(CodebookParams, values)
+        return config.parse(CodebookParams, values)
     except ConfigError as error:
         raise WeightsError(f"{path} does not describe a codebook: {error}", hint=hint) from error
-    return load_weights(lambda: Codebook(params), folder)
 
 
 def value_at(table: Float[Tensor, " 101"], percentile: float) -> float:

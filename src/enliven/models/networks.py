@@ -22,7 +22,7 @@ from enliven import config
 from enliven.errors import ConfigError, RequestError, WeightsError
 from enliven.media.storage import replacing
 from enliven.models.audio import AudioEncoder, Wav2VecEncoder
-from enliven.models.codebook import Codebook, load_codebook, save_codebook
+from enliven.models.codebook import Codebook, load_codebook, read_codebook_params, save_codebook
 from enliven.models.layered import saved_parts
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.lora import Adapter
@@ -65,6 +65,12 @@ KINDS: dict[str, type[Params]] = {
     "wav2vec2": HearingParams,
     "whisper": WhisperParams,
     "umt5": TextParams,
+}
+ROLES: dict[str, Any] = {
+    "backbone": BackboneParams,
+    "autoencoder": AutoencoderParams,
+    AUDIO: HearingParams | WhisperParams,
+    "text": TextParams,
 }
 
 
@@ -182,7 +188,7 @@ def find_parts(folder: Path, variant: str | None = None, base: Path | None = Non
         places = {name: there.get(name, folder / name) for name in PARTS}
         if getattr(read_params(places[PARTS[0]] / "config.json"), AUDIO, None) is None:
             del places[AUDIO]
-        return {name: _saved_part(place) for name, place in places.items()}
+        return {name: saved_part(place, name) for name, place in places.items()}
     published = open_published(folder, variant, base)
     for part in published.parts.values():
         require_fit(part.folder, part.fit())
@@ -206,6 +212,13 @@ def completed(
     )
     require_match(whole)
     return whole
+
+
+def require_match_of(parts: Mapping[str, Part]) -> None:
+    """``require_match`` of all parts of a model, by name, of which no tensor is read."""
+    networks = {name: part.shapes() for name, part in parts.items()}
+    decoders = {name.removeprefix(DECODER): networks.pop(name) for name in parts if name.startswith(DECODER)}
+    require_match(Networks(**networks, decoders=decoders))
 
 
 def require_match(networks: Networks) -> None:
@@ -259,11 +272,24 @@ def save_network(network: nn.Module, folder: Path, dtype: torch.dtype = torch.fl
 
 def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """Read one network, ready to run. Raises WeightsError."""
-    return _saved_part(folder).load(dtype)
+    return saved_part(folder).load(dtype)
 
 
-def _saved_part(folder: Path) -> Part:
+def saved_part(folder: Path, name: str = "") -> Part:
+    """A network that was saved here, not read yet; by ``name``, it must be what that part of a model is.
+
+    Raises WeightsError.
+    """
+    if name == CODEBOOK:
+        codebook = read_codebook_params(folder)
+        return Part(folder, lambda: Codebook(codebook))
     params = read_params(folder / "config.json")
+    if name and not isinstance(params, ROLES[name.partition("-")[0]]):
+        kind = next(kind for kind, known in KINDS.items() if isinstance(params, known))
+        raise WeightsError(
+            f"{folder} holds a network of the kind {kind}, which cannot be the {name} of a model",
+            hint="the folders are mixed up: each must hold what its name says",
+        )
     return Part(folder, lambda: build_network(params, lambda: read_tokenizer(folder / TOKENIZER)))
 
 
