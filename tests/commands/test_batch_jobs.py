@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from enliven import systems
 from enliven.commands import batch_jobs
 from enliven.commands.batch_jobs import (
     Job,
@@ -25,6 +26,7 @@ from enliven.errors import RequestError, WeightsError
 from enliven.media.voices import Turns
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
+from enliven.run import read_record
 from enliven.runtime.choices import Choices
 from enliven.types import Progress, ignore_progress
 from tiny import write_portrait, write_speech
@@ -72,6 +74,19 @@ def test_a_run_that_was_begun_with_anything_else_is_not_taken_for_this_one(here:
     write_portrait(here / "me.png", (48, 40))
     with pytest.raises(RequestError, match=r"me\.png has changed"):
         known(job)
+
+
+def test_what_the_model_chose_where_nothing_was_asked_is_nothing_else(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run keeps the kernel of attention that a model took by itself."""
+    monkeypatch.setitem(systems.MODELS, "tiny", replace(systems.MODELS["tiny"], attention="block-sparse"))
+    job = one_job(here, portrait="me.png")
+    make(job, Loader(ignore_progress), ignore_progress)
+    assert read_record(job.folder).choices.attention == "sdpa"
+    assert known(job).state is State.THERE
+    with pytest.raises(RequestError, match="another model"):
+        known(replace(job, choices=replace(job.choices, attention="matmul")))
 
 
 def test_jobs_of_one_model_stand_together_and_it_is_loaded_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +163,7 @@ def test_a_video_is_about_as_long_as_its_sound(tmp_path: Path) -> None:
     picture = write_portrait(tmp_path / "me.png")
     two = GenerateRequest(audio=(short, None, long), portrait=picture)
     assert about_seconds(GenerateRequest(seconds=7.0)) == 7.0
+    assert about_seconds(GenerateRequest(draft=long)) == pytest.approx(2.0, abs=0.01)
     assert about_seconds(two) == pytest.approx(2.0, abs=0.01)
     assert about_seconds(replace(two, turns=Turns.IN_TURN)) == pytest.approx(2.5, abs=0.01)
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 MAKING = "making the video"  # the stage of a run that takes the time
 STAGE = "seconds of video"
 MEMORY = "memory"  # what is done with little or much of it is the same
-OPEN = {"dtype", "quantise", MEMORY}
+OPEN = {"dtype", "quantise", "attention", MEMORY}  # a run keeps what became of them where nothing was asked
 GUESSED_SECONDS = 10.0  # of a sound that does not say how long it is; only the time left depends on it
 
 
@@ -226,11 +226,11 @@ def failing(name: str, outcomes: dict[str, Outcome]) -> Iterator[None]:
 
 
 def about_seconds(request: GenerateRequest) -> float:
-    """How long a video will about be, from what its sound files say of themselves."""
+    """How long a video will about be, from what its sound files or its draft say of themselves."""
     if request.seconds is not None:
         return request.seconds
     lengths = [0.0]
-    for path in filter(None, request.audio):
+    for path in filter(None, (*request.audio, request.draft)):
         with open_media(path) as container:
             lengths.append(container.duration / 1e6 if container.duration else GUESSED_SECONDS)
     return max(lengths) if request.turns is Turns.TOGETHER else sum(lengths)
