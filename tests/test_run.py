@@ -159,6 +159,14 @@ def test_a_resumed_run_listens_to_the_voice_it_began_with(
     assert start(pipeline, request, tmp_path / "other").read_bytes() != whole, "what is listened to decides"
 
 
+def test_files_of_others_that_are_called_a_voice_stay(pipeline: AvatarPipeline, inputs: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "run" / "voice_of_my_lora.safetensors"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    start(pipeline, replace(asked(inputs), vocals="centre", seconds=0.3), tmp_path / "run")
+    assert [path.name for path in mine.parent.glob("voice_*")] == [mine.name]
+
+
 def test_a_run_without_the_voice_it_began_with_does_not_go_on(
     pipeline: AvatarPipeline, inputs: Path, tmp_path: Path
 ) -> None:

@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 CENTRE = "centre"
 WEIGHTS = {".safetensors", ".yaml"}  # what a folder of Demucs holds
 PIECE_SECONDS, MARGIN_SECONDS = 60, 1  # whole numbers, so that pieces meet at every rate
-KEPT, VOICE = "voice_", "voice"  # how its file begins, and the tensor in it
+KEPT, VOICE = "voice_{}.safetensors", "voice"  # its file, and the tensor in it
+DIGITS = 16  # of what names a recording
 QUIETEST = 1e-4  # a voice of less than this share of the energy is none
 
 Hear = Callable[[Path, str | None], Tensor]
@@ -136,11 +137,11 @@ class KeptVoices:
 
     def place(self, path: Path) -> Path:
         """The file of a recording's voice."""
-        return self.folder / f"{KEPT}{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.safetensors"
+        return self.folder / KEPT.format(hashlib.sha256(str(path).encode()).hexdigest()[:DIGITS])
 
     def forget(self) -> None:
-        """Remove all of them."""
-        for kept in self.folder.glob(f"{KEPT}*.safetensors"):
+        """Remove all of them, and no other file that happens to be called a voice."""
+        for kept in self.folder.glob(KEPT.format("[0-9a-f]" * DIGITS)):
             kept.unlink()
 
 
