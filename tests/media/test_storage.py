@@ -57,17 +57,23 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import torch
+from safetensors.torch import save_file
 from enliven.errors import StorageError
+from enliven.media.storage import replacing
 from enliven.media.video import encode_segment
 from enliven.media.mux import join_segments
 folder = Path(sys.argv[1])
 noise = torch.randint(0, 255, (30, 3, 64, 64), dtype=torch.uint8)
 encode_segment([noise], 25, folder / "good.mp4")
+def save():
+    with replacing(folder / "bad.safetensors") as part:
+        save_file({"noise": noise}, part)
 for limit in (0, 100, 5000, 60000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     for write in (
         lambda: encode_segment([noise], 25, folder / "bad.mp4"),
         lambda: join_segments([folder / "good.mp4"], folder / "bad.mp4", fps=25),
+        save,
     ):
         try:
             write()

@@ -2,9 +2,12 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from enliven.errors import StorageError
 
@@ -52,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
         _flush(part)
         part.replace(path)
         _flush(path.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise storage_error(path, error) from error
     finally:
         part.unlink(missing_ok=True)
@@ -60,7 +63,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def storage_error(path: Path, error: Exception) -> StorageError:
     """What the system said about writing ``path``, with what can be done."""
-    number = getattr(error, "errno", None)
+    told = re.search(r"\(os error (\d+)\)", str(error))  # as safetensors says it
+    number = int(told[1]) if told else getattr(error, "errno", None)
     reason = os.strerror(number).lower() if number else str(error)
     return StorageError(f"{path} cannot be written: {reason}", hint=HINTS.get(number or 0, "choose another path"))
 
