@@ -1,6 +1,7 @@
 """Pickles of tensors become safetensors; nothing else that is in a pickle is run."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import Wav2Vec2Config
 
-from enliven.errors import WeightsError
+from enliven.errors import StorageError, WeightsError
 from enliven.models.audio import Wav2VecEncoder
 from enliven.models.pickles import convert_pickles
 from enliven.models.weights import load_weights
@@ -70,6 +71,39 @@ def test_what_is_no_tensors_by_name_is_refused(tmp_path: Path, content: object) 
     torch.save(content, tmp_path / "pytorch_model.bin")
     with pytest.raises(WeightsError, match="something else than tensors by name"):
         convert_pickles(tmp_path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_one_that_is_cut_short_anywhere_is_refused(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"a": torch.randn(4, 4), "b": torch.zeros(3)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for size in range(0, len(whole) - 20, 7):
+        path.write_bytes(whole[:size])
+        with pytest.raises(WeightsError, match="cannot be read as tensors alone"):
+            convert_pickles(tmp_path)
+
+
+def test_pickles_that_would_become_one_file_are_several(tmp_path: Path) -> None:
+    for name in ("pytorch_model.bin", "pytorch_model.pt"):
+        torch.save({name: torch.zeros(1)}, tmp_path / name)
+    with pytest.raises(WeightsError, match=r"several pickles: pytorch_model\.bin, pytorch_model\.pt"):
+        convert_pickles(tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_nothing_is_written_where_not_all_can_be(tmp_path: Path) -> None:
+    """On a disk that has room for the first of two."""
+    for number, size in (1, 10), (2, 10_000):
+        torch.save({"a": torch.zeros(size)}, tmp_path / f"pytorch_model-{number}.bin")
+    before, (limit, most) = sorted(tmp_path.iterdir()), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, most))
+    try:
+        with pytest.raises(StorageError, match=r"model-2\.safetensors cannot be written: file too large"):
+            convert_pickles(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_folders_in_which_there_is_nothing_to_do_or_too_much(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Published pickles as safetensors. They are read as tensors alone: whatever else is in one is refused, and not run."""
 
-import pickle
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -29,17 +29,21 @@ def convert_pickles(folder: Path) -> list[Path]:
     found = find_pickles(folder)
     if not found:
         raise WeightsError(f"there is no pickle in {folder}", hint=f"expected {PUBLISHED}.bin there")
-    if len(found) > 1 and not all(path.name.startswith(PUBLISHED) for path in found):
+    targets = [_target(path) for path in found]
+    if len(set(targets)) < len(found) or (len(found) > 1 and not all(p.name.startswith(PUBLISHED) for p in found)):
         names = ", ".join(path.name for path in found)
         raise WeightsError(f"{folder} holds several pickles: {names}", hint="leave the one that holds the weights")
-    states = {path: _tensors(path) for path in found}
-    return [_written(path, state) for path, state in states.items()]
+    states = [_tensors(path) for path in found]
+    with ExitStack() as written:  # all take their names together
+        for target, state in zip(targets, states, strict=True):
+            save_file(state, written.enter_context(replacing(target)), {"format": "pt"})
+    return targets
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # what is damaged makes its reader fail in many ways
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path} cannot be read as tensors alone: {reason}", hint=NOT_TENSORS) from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -47,8 +51,5 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     return {str(name): value.clone().contiguous() for name, value in state.items()}  # each with memory of its own
 
 
-def _written(path: Path, state: dict[str, Tensor]) -> Path:
-    target = path.with_name(f"{path.stem.replace(PUBLISHED, 'model')}.safetensors")
-    with replacing(target) as part:
-        save_file(state, part, {"format": "pt"})
-    return target
+def _target(path: Path) -> Path:
+    return path.with_name(f"{path.stem.replace(PUBLISHED, 'model')}.safetensors")
