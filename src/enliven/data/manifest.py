@@ -64,7 +64,8 @@ class Manifest:
 
     def within(self, shards: Collection[str]) -> "Manifest":
         """The rows in those shards alone."""
-        return Manifest(self.table.take(np.flatnonzero(np.isin(self.column("shard"), list(shards)))))
+        wanted = set(shards)  # np.isin would compare every row with every name
+        return Manifest(self.table.take(np.flatnonzero([name in wanted for name in self.column("shard")])))
 
     def groups(self, *names: str) -> NDArray[np.int64]:
         """For each row a number that is the same where all of the columns are."""
