@@ -265,6 +265,22 @@ def test_numbers_stay_when_a_run_is_opened_on_another_machine(saved: Path, monke
     assert fingerprint(again.load()) == fingerprint(first.load())
 
 
+def test_a_small_model_keeps_its_numbers_in_any_memory(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins whole; with little memory it may come and go, but is not made small unasked."""
+    needs = open_model(None, Choices(weights=saved)).needs
+    assert needs is not None
+    gpu = Machine(GIB, GIB)
+    assert plan_memory(needs, gpu, "low").quantise == "int8"
+    monkeypatch.setattr(opening, "SMALL", GIB)
+    monkeypatch.setattr(opening, "this_machine", lambda device: gpu)
+    begun, resumed = (open_model(None, Choices(weights=saved, memory=memory)) for memory in ("auto", "low"))
+    assert begun.needs is None
+    assert resumed.needs is not None
+    assert begun.execution.plan.quantise == resumed.execution.plan.quantise == "none"
+    asked = open_model(None, Choices(weights=saved, memory="low", quantise="int8"))
+    assert asked.execution.plan.quantise == "int8"
+
+
 def test_published_folders_are_found_where_the_environment_says(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENLIVEN_WEIGHTS", str(written))
     assert {name: MODELS[name].weights for name in FOLDERS} == {name: written / FOLDERS[name] for name in FOLDERS}

@@ -81,13 +81,15 @@ def open_model(
         )
     parts = find_parts(folder, spec.variant, choices.base)
     stored: Quantise = "int8" if spec.quantised else "none"
-    wanted = None if choices.quantise == "auto" else choices.quantise
+    small = sum(part.nbytes for part in parts.values()) < SMALL
+    unasked = stored if small else None  # it began whole, and is resumed in the same numbers in any memory
+    wanted = unasked if choices.quantise == "auto" else choices.quantise
     if spec.quantised and wanted not in (None, stored):
         raise RequestError(f"{spec.name} is published in int8", hint="choose longcat-1.5 for its bfloat16 weights")
     if wanted == "fp8" and not holds_fp8(device):
         raise RequestError(f"{device} has no numbers of fp8", hint="choose --quantise int8")
     asked: Dtype | None = ("bfloat16" if published else None) if choices.dtype == "auto" else choices.dtype
-    if choices.memory == "auto" and sum(part.nbytes for part in parts.values()) < SMALL:
+    if choices.memory == "auto" and small:
         execution = Execution(device, MemoryPlan(asked or "float32", quantise=wanted or stored), mesh)
         return Opening(spec, choices, parts, loras, execution, folder)
     sizes = {name: params_of(part.shapes()) for name, part in parts.items()}  # those of its folder may be others
