@@ -66,10 +66,21 @@ def test_what_a_pickle_would_run_is_not_run(tmp_path: Path) -> None:
     assert (tmp_path / "ran").is_dir(), "which it would have"
 
 
-@pytest.mark.parametrize("content", [[torch.zeros(2)], {"a": torch.zeros(2), "step": 3}, {"model": {}}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        [torch.zeros(2)],
+        {"a": torch.zeros(2), "step": 3},
+        {"model": {}},
+        {"a": torch.zeros(3).to_sparse()},
+        {"a": torch.zeros(2, device="meta")},
+        {"a": torch.zeros(2, dtype=torch.complex64)},
+        {"a": torch.zeros(1).expand(10**13)},
+    ],
+)
 def test_what_is_no_tensors_by_name_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "pytorch_model.bin")
-    with pytest.raises(WeightsError, match="something else than tensors by name"):
+    with pytest.raises(WeightsError, match="something else than plain tensors by name"):
         convert_pickles(tmp_path)
 
 

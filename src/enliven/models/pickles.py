@@ -46,9 +46,16 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # what is damaged makes its reader fail in many ways
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path} cannot be read as tensors alone: {reason}", hint=NOT_TENSORS) from None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds something else than tensors by name", hint=NOT_TENSORS)
+    if not isinstance(state, Mapping) or not all(map(_plain, state.values())):
+        raise WeightsError(f"{path} holds something else than plain tensors by name", hint=NOT_TENSORS)
     return {str(name): value.clone().contiguous() for name, value in state.items()}  # each with memory of its own
+
+
+def _plain(value: object) -> bool:
+    """Whether it is a tensor as weights are, and no larger than the memory that was stored for it."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+        return False
+    return not (value.is_quantized or value.is_complex()) and value.nbytes <= value.untyped_storage().nbytes()
 
 
 def _target(path: Path) -> Path:
