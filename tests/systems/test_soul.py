@@ -47,6 +47,6 @@ def test_the_toon_window_fits_into_the_clips_it_learns_from() -> None:
     assert 1 + SOUL_TOON.geometry.latents(SOUL_TOON.geometry.frames) <= 15
 
 
-def test_the_toon_student_takes_one_pass_where_its_teacher_takes_two() -> None:
-    assert (passes(SOUL_TOON), passes(SOUL_TOON_4STEP)) == (8, 4)
+def test_the_toon_student_takes_fewer_passes_than_its_teacher() -> None:
+    assert (passes(SOUL_TOON), passes(SOUL_TOON_4STEP)) == (6, 4)
     assert SOUL_TOON_4STEP.schedule(4) == pytest.approx([1.0, 0.9, 0.75, 0.5, 0.0])

@@ -13,6 +13,7 @@ from enliven.models.networks import load_network, save_networks
 from enliven.systems.longcat import ReferenceSkip
 from enliven.train.backbones import LoraChoice, LoraFlow, cuts, listening, train_backbone, train_lora
 from enliven.train.cuts import PivotCuts, StitchedCuts
+from enliven.train.flow import FlowObjective
 from enliven.train.trainer import Batch, TrainConfig
 from enliven.types import Conditioning, LatentClip, Text
 from tiny import PARAMS, tiny_networks, tiny_soul, tiny_spec
@@ -43,7 +44,7 @@ def weights(tmp_path: Path) -> Path:
 def test_what_a_backbone_learnt_is_saved(weights: Path, tmp_path: Path) -> None:
     network = load_network(weights / "backbone").requires_grad_(requires_grad=True)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    train_backbone(config(tmp_path / "run"), network, batches(), tiny_spec(), weights)
+    train_backbone(config(tmp_path / "run"), FlowObjective(network), batches(), tiny_spec(), weights)
     after = load_network(weights / "backbone").state_dict()
     assert sum(not torch.equal(value, before[name]) for name, value in after.items()) > 20
 

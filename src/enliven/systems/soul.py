@@ -120,9 +120,9 @@ SOUL_TOON = ModelSpec(
     geometry=ClipGeometry(frames=48, context=8, fps=25, pivot=True),
     arrange=PivotalFrame(),
     carry=RepairLatents(99.0),
-    guidance=Guidance(2.0, 2.0),
+    guidance=Guidance(1.25, 1.25),
     schedule=EvenSchedule(3.0),
-    steps=4,
+    steps=3,
     size=(256, 256),
     solver=Renoise(),  # as in longcat-toon
     side_step=32,
@@ -132,7 +132,7 @@ SOUL_TOON = ModelSpec(
 SOUL_TOON_4STEP = replace(
     SOUL_TOON,
     name="soul-toon-4step",
-    summary="drawn people at 256 x 256 in 4 steps without guidance: half the passes of soul-toon",
+    summary="drawn people at 256 x 256 in 4 steps without guidance",
     guidance=Guidance(1.0, 1.0),
     schedule=AnchorSchedule(even_anchors(4), 3.0),
     teacher=SOUL_TOON.name,

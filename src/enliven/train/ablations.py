@@ -29,6 +29,7 @@ from enliven.systems.spec import ModelSpec
 from enliven.train.backbones import BACKBONE, LoraChoice, cuts, listening, train_backbone, train_lora
 from enliven.train.batches import ClipBatches
 from enliven.train.cuts import Cut, Cutting, StitchedCuts
+from enliven.train.flow import FlowObjective
 from enliven.train.toon import ToonRecipe, train_toon
 from enliven.train.trainer import TrainConfig
 from enliven.types import LatentClip, OnProgress, ignore_progress
@@ -174,7 +175,7 @@ def _teach(
             settings, network, lesson.lora, iter(batches), spec, taught, file=taught / LORA, on_progress=on_progress
         )
     else:
-        train_backbone(settings, network, iter(batches), spec, taught, on_progress)
+        train_backbone(settings, FlowObjective(network), iter(batches), spec, taught, on_progress)
 
 
 def drawn_data(teaching: Teaching, weights: Path, folder: Path, on_progress: OnProgress) -> list[Path]:

@@ -53,14 +53,17 @@ class LoraFlow(FlowObjective):
 
 def train_backbone(
     config: TrainConfig,
-    network: nn.Module,
+    objective: FlowObjective,
     batches: Iterator[Batch],
     spec: ModelSpec,
     weights: Path,
     on_progress: OnProgress = ignore_progress,
 ) -> None:
-    """Train all of a backbone; its averaged weights go into the model folder ``weights``. Raises as ``Trainer.fit``."""
-    trainer = Trainer(config, FlowObjective(network), batches, talking_sample(spec, weights))
+    """Train all of the backbone of an objective; its averaged weights go into the model folder ``weights``.
+
+    Raises as ``Trainer.fit``.
+    """
+    trainer = Trainer(config, objective, batches, talking_sample(spec, weights))
     trainer.fit(on_progress)
     learnt = trainer.averaged_network(BACKBONE)
     first_alone(lambda: save_network(learnt, weights / BACKBONE))

@@ -21,6 +21,7 @@ from enliven.systems import find_model
 from enliven.toonworld import espeak
 from enliven.train.backbones import train_backbone, train_lora
 from enliven.train.codebook import CodebookRecipe, fit_codebook
+from enliven.train.flow import FlowObjective
 from enliven.train.hearing import keep_fixed, new_ears, train_hearing
 from enliven.train.processes import first_alone, joined, rank_and_count
 from enliven.train.reading import ReadingObjective, caption_batches, new_text_encoder
@@ -111,7 +112,8 @@ def _train_backbone(recipe: ToonRecipe, budget: Budget, name: str, *, warm: bool
     network = load_network(folder).requires_grad_(requires_grad=True) if warm else build_network(spec.params.backbone)
     batches = clip_batches(recipe, budget, "half-encoded") if name == "half" else mixed_batches(recipe, budget)
     config = replace(recipe.training(budget, name), ema=0.997)
-    train_backbone(config, network, iter(batches), spec, recipe.weights, on_progress)
+    objective = FlowObjective(network, moving_weight=recipe.moving_weight)
+    train_backbone(config, objective, iter(batches), spec, recipe.weights, on_progress)
 
 
 def _lora(recipe: ToonRecipe, on_progress: OnProgress) -> None:

@@ -45,7 +45,8 @@ class ToonRecipe:
     ``warm_start`` begins with the weights already there instead of from chance. With ``pairs`` and ``trios`` the
     backbone also learns who says what, from clips of two and of three people. Several processes draw and encode side
     by side when each does another ``part``: the first number of it, counted from 0, of as many as the second says.
-    At last a ``lora`` may learn (``adapting``) beside the backbone.
+    At last a ``lora`` may learn (``adapting``) beside the backbone. Where a clip moves, errors weigh up to
+    ``1 + moving_weight`` times as much.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class ToonRecipe:
     failures: float = 0.0
     moves: float = 0.0
     centroids: int = 0
+    moving_weight: float = 3.0
     guesses: int = 150
     device: str = "cpu"
     threads: int = 1
