@@ -55,6 +55,7 @@ def test_what_a_model_does_not_do_is_refused(model: str, values: dict[str, objec
         ({}, "neither audio nor seconds"),
         ({"draft": Path("a"), "seconds": 1.0}, "a is refined, which neither sound"),
         ({"draft": Path("a"), "portrait": Path("b")}, "a is refined, which neither sound"),
+        ({"draft": Path("a"), "vocals": "centre"}, "a is refined, which neither sound"),
         ({"seconds": 0.0}, "0 seconds"),
         ({"seconds": float("nan")}, "nan seconds"),
         ({"seconds": 1.0, "height": 64}, "width None"),

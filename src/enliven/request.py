@@ -78,7 +78,8 @@ class GenerateRequest:
 
     def __post_init__(self) -> None:
         self._check_people()
-        if self.draft is not None and (self.audio or self.portrait or self.video or self.seconds is not None):
+        beside = (self.audio, self.portrait, self.video, self.vocals, self.seconds)
+        if self.draft is not None and any(value not in (None, ()) for value in beside):
             raise RequestError(
                 f"{self.draft} is refined, which neither sound, another picture nor a length can change",
                 hint="name the video alone; its sound stays",

@@ -133,6 +133,8 @@ def test_a_lora_that_is_missing_is_an_error(place: Path) -> None:
 def test_expressiveness_needs_a_distilled_model_and_a_number(written: Path) -> None:
     with pytest.raises(RequestError, match="longcat has no expressiveness"):
         open_model("longcat", Choices(weights=written / OLD, expressiveness=0.5))
+    with pytest.raises(RequestError, match="longcat-video-fast has no expressiveness"):
+        open_model("longcat-video-fast", Choices(weights=written / "LongCat-Video", expressiveness=0.5))
     with pytest.raises(ConfigError, match="strength nan"):
         open_model("longcat-1.5", Choices(weights=written / NEW, expressiveness=float("nan"))).load()
 

@@ -138,17 +138,15 @@ def _require_fit(spec: ModelSpec, plan: MemoryPlan, choices: Choices, device: st
 
 
 def lora_files(spec: ModelSpec, folder: Path, choices: Choices = AS_IT_IS) -> list[tuple[Path, float]]:
-    """File and strength of every LoRA: of the model's own, which made it quick, the strength is its expressiveness.
+    """File and strength of every LoRA: of the one that made a talking model quick, the strength is its expressiveness.
 
     Raises RequestError for an ``expressiveness`` where the model has no such LoRA.
     """
     files, expressiveness = [split_strength(lora) for lora in choices.loras], choices.expressiveness
     own = [folder / LORA / f"{spec.distillation}.safetensors"] if spec.distillation else own_loras(folder)
-    if own:
-        return [*((path, 1.0 if expressiveness is None else expressiveness) for path in own), *files]
-    if expressiveness is not None:
+    if expressiveness is not None and (not own or spec.params.audio is None):
         raise RequestError(
-            f"{spec.name} has no expressiveness to set: it is the strength of a LoRA that this model runs without",
+            f"{spec.name} has no expressiveness to set: it is the strength of the LoRA that made a talking model quick",
             hint="leave it out, or choose longcat-1.5",
         )
-    return files
+    return [*((path, 1.0 if expressiveness is None else expressiveness) for path in own), *files]
