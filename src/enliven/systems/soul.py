@@ -135,5 +135,6 @@ SOUL_TOON_4STEP = replace(
     summary="drawn people at 256 x 256 in 4 steps without guidance",
     guidance=Guidance(1.0, 1.0),
     schedule=AnchorSchedule(even_anchors(4), 3.0),
+    steps=4,
     teacher=SOUL_TOON.name,
 )
