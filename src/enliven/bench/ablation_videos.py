@@ -41,7 +41,7 @@ class Deaf(AvatarPipeline):
         encoded = super().encode(request, spec, hear)
         voice = encoded.voice
         assert voice is not None, "ablations are of models that hear"
-        unheard = tuple(replace(each, features=torch.zeros_like(each.features)) for each in voice.features)
+        unheard = tuple(replace(each, features=torch.zeros_like(each.features[:])) for each in voice.features)
         return replace(encoded, voice=replace(voice, features=unheard))
 
 

@@ -21,15 +21,28 @@ from enliven.models.sound import SAMPLE_RATE, prepare
 Outside = Literal["repeat", "zero"]
 
 
+@runtime_checkable
+class AudioFrames(Protocol):
+    """Hidden states of audio frames [a layers c] that may lie elsewhere than in memory; a tensor is such."""
+
+    def __len__(self) -> int:
+        """How many audio frames there are."""
+        ...
+
+    def __getitem__(self, frames: slice, /) -> Float[Tensor, "_ layers c"]:
+        """Those of a stretch."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SpeechFeatures:
     """Encoder features at ``rate`` a second: for each audio frame, several hidden states.
 
     Frames ``outside`` the recording repeat its first or last one (LongCat), or are zero like null audio (Soul).
-    ``features`` may lie in a mapped file: only what windows ask for is read.
+    Only the stretch of ``features`` that windows ask for is read.
     """
 
-    features: Float[Tensor, "a layers c"]
+    features: AudioFrames
     rate: float
     outside: Outside = "repeat"
 
@@ -41,12 +54,13 @@ class SpeechFeatures:
         centres = torch.tensor(frames, dtype=torch.long) * stride
         neighbours = centres[:, None] + torch.arange(window) - (window - 1) // 2
         inside = neighbours.clamp(0, len(self.features) - 1)
-        heard = self.features[inside]
+        first, last = (int(frame) for frame in inside.aminmax()) if frames else (0, -1)
+        heard = self.features[first : last + 1][inside - first]
         return heard if self.outside == "repeat" else heard * (inside == neighbours)[:, :, None, None]
 
     def averaged(self, fps: float) -> Float[Tensor, "f layers c"]:
         """One frame for each whole video frame: the mean of the audio frames in it."""
-        return average_frames(self.features, round(self.rate / fps))
+        return average_frames(self.features[:], round(self.rate / fps))
 
 
 def average_frames(features: Float[Tensor, "*b a layers c"], stride: int) -> Float[Tensor, "*b f layers c"]:

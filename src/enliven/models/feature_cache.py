@@ -2,8 +2,8 @@
 
     ENLIVEN_CACHE=/large/disk enliven generate ...
 
-Files are safetensors, written piece by piece and mapped when read, so that only the windows asked for are loaded. A
-disk that is full or read-only costs nothing but the saving.
+Files are safetensors, written piece by piece; of them only the windows asked for are read, and not mapped, because what was
+read of a map stays in memory. A disk that is full or read-only costs nothing but the saving.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import shutil
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from enliven.errors import StorageError
 from enliven.media.storage import replacing, storage_error
-from enliven.models.audio import AudioEncoder, SpeechFeatures
+from enliven.models.audio import AudioEncoder, AudioFrames, SpeechFeatures
 
 VARIABLE = "ENLIVEN_CACHE"
 VERSION = 1  # of what encoders compute: raised when the same weights hear otherwise than before
@@ -49,6 +50,39 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "enliven"
 
 
+class StoredFrames:
+    """Audio frames in a safetensors file, each stretch read when asked for: ``AudioFrames``.
+
+    The file stays open, and so readable, when the cache drops it meanwhile. Raises OSError or SafetensorError for a file
+    that is not whole, and StorageError when it becomes shorter later.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            stored = file.get_slice(NAME)
+            self.shape, self.dtype = torch.Size(stored.get_shape()), stored.get_dtype()
+        if self.dtype != "F32" or len(self.shape) != 3:
+            raise SafetensorError(f"expected frames of F32 [a layers c], found {self.dtype} {tuple(self.shape)}")
+        self._file = path.open("rb")
+        self._start = 8 + int.from_bytes(self._file.read(8), "little")
+        self._reading = threading.Lock()
+        weakref.finalize(self, self._file.close)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, frames: slice) -> Float[Tensor, "_ layers c"]:
+        first, stop, _ = frames.indices(len(self))
+        read = torch.empty(max(0, stop - first), *self.shape[1:])
+        with self._reading:
+            self._file.seek(self._start + 4 * first * self.shape[1:].numel())
+            if self._file.readinto(read.numpy().data) != 4 * read.numel():
+                raise StorageError(
+                    f"{self._file.name} became shorter while it was read", hint=f"delete {self._file.name} and try again"
+                )
+        return read
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureCache:
     """Features in ``folder``, at most ``most_bytes`` of them: those not used for longest go first."""
@@ -60,23 +94,21 @@ class FeatureCache:
         """What ``encoder.encode`` gives, from disk where it was encoded before. Raises MediaError for no sound."""
         prepared = encoder.prepare(samples, seed=seed)
         path = self.folder / f"{feature_key(encoder, prepared)}.safetensors"
-        features = self._read(path)
-        if features is None:
-            features = self._make(path, encoder, prepared)
+        stored = self._read(path)
+        features = self._make(path, encoder, prepared) if stored is None else stored
         return SpeechFeatures(features, encoder.rate, encoder.outside)
 
-    def _read(self, path: Path) -> Float[Tensor, "a layers c"] | None:
-        """The features of a file as a view of it; None where there is no whole one."""
+    def _read(self, path: Path) -> StoredFrames | None:
+        """The features of a file; None where there is no whole one."""
         try:
-            with safe_open(path, "pt") as file:
-                features: Tensor = file.get_tensor(NAME)
+            features = StoredFrames(path)
         except (OSError, SafetensorError):
             return None
         with suppress(OSError):  # a read-only disk
             os.utime(path)
         return features
 
-    def _make(self, path: Path, encoder: AudioEncoder, prepared: Float[Tensor, "n"]) -> Float[Tensor, "a layers c"]:
+    def _make(self, path: Path, encoder: AudioEncoder, prepared: Float[Tensor, "n"]) -> AudioFrames:
         """Encode onto disk, or into memory where the disk does not take it."""
         shape = (encoder.frames(len(prepared)), encoder.layers, encoder.channels)
         with _writing:  # threads that want the same sound encode it once
