@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from bench_cases import case
-from enliven.bench.performance import Performance, decode_only, peak_mib, perform, untrained_decoder
+from enliven.bench.performance import (
+    Performance,
+    decode_only,
+    peak_mib,
+    perform,
+    perform_apart,
+    untrained_decoder,
+)
 from enliven.bench.talkers import request_for
 from enliven.errors import RequestError
 from enliven.pipeline import AvatarPipeline
@@ -61,3 +68,9 @@ def test_a_decoder_is_chosen_by_name(tmp_path: Path) -> None:
     pipeline = AvatarPipeline(spec, tiny_soul_networks())
     request = replace(request_for(case(1.0), tmp_path, spec.size), decoder="efficient")
     assert perform(pipeline, request, tmp_path).video_seconds == 1.0
+
+
+def test_what_is_measured_apart_is_given_its_files() -> None:
+    seen = perform_apart(0.4)
+    assert seen.video_seconds == 0.4
+    assert seen.peak_mib > 100  # with torch and the weights

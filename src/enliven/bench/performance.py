@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -96,11 +96,22 @@ def untrained_decoder(spec: ModelSpec, decoder: str) -> VideoAutoencoder:
 def perform_apart(
     seconds: float, model: str = MODEL, *, decoder: str | None = None, decodes: bool = False
 ) -> Performance:
-    """``perform``, or ``decode_only``, in a fresh process, so that its memory is its own."""
+    """``perform``, or ``decode_only``, in a fresh process, so that its memory is its own.
+
+    That process is given a portrait and a sound file, as a user gives them: making these takes memory, too.
+    """
     command = [sys.executable, "-m", "enliven.bench.performance", "--seconds", str(seconds), "--model", model]
-    command += (["--decoder", decoder] if decoder else []) + ["--decode-only"] * decodes
-    values = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    command += ["--decoder", decoder] if decoder else []
+    with tempfile.TemporaryDirectory() as folder:
+        command += ["--decode-only"] if decodes else _given(seconds, model, Path(folder))
+        values = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     return Performance(**{**values, "clip_seconds": tuple(values["clip_seconds"])})
+
+
+def _given(seconds: float, model: str, folder: Path) -> list[str]:
+    """The files of a long speech, written into ``folder``, and its prompt, as options."""
+    request = request_for(long_case(held_out(3), seconds), folder, find_model(model).size)
+    return ["--portrait", str(request.portrait), "--audio", str(request.audio[0]), "--prompt", request.prompt]
 
 
 def peak_mib() -> float:
@@ -123,16 +134,27 @@ def main() -> None:
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--decoder", help="another decoder than the model's own choice")
     parser.add_argument("--decode-only", action="store_true")
-    asked = parser.parse_args()
+    parser.add_argument("--portrait", type=Path, help="with --audio: what to generate from, instead of drawings")
+    parser.add_argument("--audio", type=Path)
+    parser.add_argument("--prompt", default="")
+    sys.stdout.write(json.dumps(asdict(_measured(parser.parse_args()))) + "\n")
+
+
+def _measured(asked: argparse.Namespace) -> Performance:
     if asked.decode_only:
         spec = find_model(asked.model)
-        seen = decode_only(spec, asked.decoder or spec.decoder, asked.seconds)
-    else:
-        pipeline = AvatarPipeline.load(asked.model)
-        with tempfile.TemporaryDirectory() as folder:
-            request = request_for(long_case(held_out(3), asked.seconds), Path(folder), pipeline.spec.size)
-            seen = perform(pipeline, replace(request, decoder=asked.decoder), Path(folder))
-    sys.stdout.write(json.dumps(asdict(seen)) + "\n")
+        return decode_only(spec, asked.decoder or spec.decoder, asked.seconds)
+    if not asked.audio:
+        return perform_apart(asked.seconds, asked.model, decoder=asked.decoder)
+    request = GenerateRequest(
+        audio=(asked.audio,),
+        prompt=asked.prompt,
+        portrait=asked.portrait,
+        seconds=asked.seconds,
+        decoder=asked.decoder,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        return perform(AvatarPipeline.load(asked.model), request, Path(folder))
 
 
 if __name__ == "__main__":

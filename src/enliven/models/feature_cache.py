@@ -2,8 +2,8 @@
 
     ENLIVEN_CACHE=/large/disk enliven generate ...
 
-Files are safetensors, written piece by piece; of them only the windows asked for are read, and not mapped, because what was
-read of a map stays in memory. A disk that is full or read-only costs nothing but the saving.
+Files are safetensors, written piece by piece. Only the windows asked for are read, and no file is mapped: what was read
+of a map stays in memory. A disk that is full or read-only costs nothing but the saving.
 """
 
 import hashlib
@@ -53,8 +53,8 @@ def cache_folder() -> Path:
 class StoredFrames:
     """Audio frames in a safetensors file, each stretch read when asked for: ``AudioFrames``.
 
-    The file stays open, and so readable, when the cache drops it meanwhile. Raises OSError or SafetensorError for a file
-    that is not whole, and StorageError when it becomes shorter later.
+    The file stays open, and so readable, when the cache drops it meanwhile. Raises OSError or SafetensorError for a
+    file that is not whole, and StorageError when it becomes shorter later.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,7 +78,8 @@ class StoredFrames:
             self._file.seek(self._start + 4 * first * self.shape[1:].numel())
             if self._file.readinto(read.numpy().data) != 4 * read.numel():
                 raise StorageError(
-                    f"{self._file.name} became shorter while it was read", hint=f"delete {self._file.name} and try again"
+                    f"{self._file.name} became shorter while it was read",
+                    hint=f"delete {self._file.name} and try again",
                 )
         return read
 
