@@ -1,11 +1,14 @@
 """Tests of a run that makes an efficient decoder: what it learns from, and what it leaves."""
 
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
+import pytest
 import torch
 
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
+from enliven.train import efficient
 from enliven.train.efficient import drawn_or_guessed, looks_back, train_efficient
 from enliven.train.trainer import TrainConfig
 
@@ -33,16 +36,25 @@ def test_half_of_the_batches_are_guesses_without_the_frames_that_a_first_latent_
     assert all(batch is video for batch in made if "latents" not in batch)
 
 
-def test_a_run_leaves_the_averaged_weights_and_the_encoder_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("adversarial", [0.0, 0.05])
+def test_a_run_leaves_the_averaged_weights_and_the_encoder_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adversarial: float
+) -> None:
+    monkeypatch.setattr(efficient, "TOON", replace(efficient.TOON, feature_steps=1))
     torch.manual_seed(0)
     teacher, student = ToonAutoencoder(WIDE), ToonAutoencoder(NARROW)
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    config = TrainConfig(tmp_path, steps=2, learning_rate=1e-2, muon="", warmup=1, dtype="float32", ema=0.9)
-    train_efficient(config, student, teacher, drawn_or_guessed(iter(drawn, None), iter(guessed, None)))
+    config = TrainConfig(
+        tmp_path, steps=3, log_every=1, learning_rate=1e-2, muon="", warmup=1, dtype="float32", ema=0.9
+    )
+    train_efficient(
+        config, student, teacher, drawn_or_guessed(iter(drawn, None), iter(guessed, None)), adversarial=adversarial
+    )
     after = student.state_dict()
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert not {name for name in moved if name.startswith("analysis") or name.startswith("latent")}
     assert {"decoder_out.weight", "synthesis.weight"} < moved
+    assert ("discriminator" in (tmp_path / "metrics.jsonl").read_text()) == bool(adversarial)
 
 
 def test_a_decoder_looks_back_one_latent_frame_for_each_block() -> None:

@@ -1,10 +1,10 @@
 """What a run measures, step by step, also when it was killed between."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from enliven.errors import StorageError
 from enliven.train.logbook import EVENTS, Logbook
@@ -31,10 +31,7 @@ def test_rows_that_will_be_written_again_go_and_so_does_half_a_row(tmp_path: Pat
     assert [(row["step"], row["a"]) for row in rows(tmp_path)] == [(1, 1), (2, 2), (3, 30)]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="needs enliven[train]")
 def test_tensorboard_reads_what_was_measured(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
-
     book = Logbook(tmp_path)
     book.go_on_from(0)
     for step in (1, 2, 3):

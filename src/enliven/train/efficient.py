@@ -6,8 +6,9 @@ import torch
 
 from enliven.judges.quality import QualityJudge
 from enliven.models.vae import ToonAutoencoder
+from enliven.train.adversarial import AdversarialObjective, PatchDiscriminator
 from enliven.train.evae import EfficientDecoderObjective, EfficientWeights
-from enliven.train.trainer import Batch, TrainConfig, Trainer
+from enliven.train.trainer import Batch, Objective, TrainConfig, Trainer
 from enliven.types import OnProgress, ignore_progress
 
 # A narrowed student begins beside its teacher, whose features hold it there at first. It may become better: absolute
@@ -22,9 +23,18 @@ def train_efficient(
     teacher: ToonAutoencoder,
     batches: Iterator[Batch],
     on_progress: OnProgress = ignore_progress,
+    *,
+    adversarial: float = 0.0,
 ) -> None:
-    """Train ``student`` on ``batches`` of video or of a backbone's guesses, and leave it with its averaged weights."""
-    objective = EfficientDecoderObjective(student, teacher, TOON, eyes=QualityJudge().network.trunk)
+    """Train ``student`` on ``batches`` of video or of a backbone's guesses, and leave it with its averaged weights.
+
+    After the teacher's features have faded, its pictures are also to look real, as strongly as ``adversarial`` says.
+    """
+    objective: Objective
+    objective = decoder = EfficientDecoderObjective(student, teacher, TOON, eyes=QualityJudge().network.trunk)
+    if adversarial:
+        discriminator = PatchDiscriminator()
+        objective = AdversarialObjective(decoder, discriminator, strength=adversarial, begin=TOON.feature_steps)
     trainer = Trainer(config, objective, batches)
     trainer.fit(on_progress)
     student.load_state_dict(trainer.averaged("autoencoder"))

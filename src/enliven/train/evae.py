@@ -87,6 +87,12 @@ class EfficientDecoderObjective:
         Without latents the video is encoded and its latents are disturbed; without a video the teacher's pictures are
         true.
         """
+        return self.compared(batch, step)[0]
+
+    def compared(
+        self, batch: Mapping[str, Any], step: int
+    ) -> tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "b 3 f height width"], Float[Tensor, "b 3 f height width"]]:
+        """The losses, the student's pictures and the true ones."""
         weights = self.weights
         features = weights.features * max(0.0, 1 - step / weights.feature_steps)
         latents, video = self._given(batch)
@@ -103,7 +109,7 @@ class EfficientDecoderObjective:
         }
         if self.eyes:
             losses["perceived"] = weights.perceived * perceived_distance(self.eyes, painted, truth)
-        return losses
+        return losses, painted, truth
 
     @torch.no_grad()
     def _given(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:

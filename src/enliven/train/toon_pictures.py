@@ -78,7 +78,7 @@ def train_narrow(recipe: ToonRecipe, on_progress: OnProgress) -> None:
         guessed = guessed_crops(guesses, recipe.folder / "clips", teacher, batch=batch, latents=latents)
         batches = drawn_or_guessed(batches, guessed)
     config = replace(recipe.training(recipe.efficient, "efficient"), muon=DECODER_MATRICES, decay=0.5)
-    train_efficient(config, student, teacher, batches, on_progress)
+    train_efficient(config, student, teacher, batches, on_progress, adversarial=recipe.adversarial)
     save_network(student, folder, torch.float32)
 
 
