@@ -32,6 +32,7 @@ from enliven.media.video import encode_segment
 from enliven.models.networks import FULL, build_network
 from enliven.models.vae import VideoAutoencoder
 from enliven.pipeline import AvatarPipeline, GenerateRequest
+from enliven.runtime.allocator import give_back_large
 from enliven.systems import find_model
 from enliven.systems.spec import ModelSpec
 
@@ -141,6 +142,7 @@ def main() -> None:
 
 
 def _measured(asked: argparse.Namespace) -> Performance:
+    give_back_large()  # as the command line does
     if asked.decode_only:
         spec = find_model(asked.model)
         return decode_only(spec, asked.decoder or spec.decoder, asked.seconds)

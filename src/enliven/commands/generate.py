@@ -123,9 +123,11 @@ def load(
     """``AvatarPipeline.load``, telling that the model is being loaded. Raises RequestError, WeightsError."""
     from enliven.models.networks import PARTS
     from enliven.pipeline import AvatarPipeline
+    from enliven.runtime.allocator import give_back_large
     from enliven.systems import choose_model
     from enliven.types import Progress
 
+    give_back_large()
     name = choose_model(model, choices.weights).name
     tell(Progress(f"loading {name}", 0, len(PARTS)))
     return AvatarPipeline.load(model, choices, parallel=shared, on_progress=tell)
