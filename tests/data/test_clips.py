@@ -95,6 +95,15 @@ def test_stored_frames_are_those_of_the_clips_in_order(tmp_path: Path) -> None:
     assert torch.equal(stored[-1], clips[2].frames)
 
 
+def test_a_clip_may_go_on_from_what_its_pivot_shows(tmp_path: Path) -> None:
+    clip = make_clip(1, None, frames=2, size=(8, 8))
+    pictured = 255 - clip.frames
+    save_clip(replace(clip, pictured=pictured, before=pictured), tmp_path / "clip.safetensors")
+    back = load_clip(tmp_path / "clip.safetensors")
+    assert torch.equal(back.pictured, pictured)
+    assert torch.equal(back.before, pictured)
+
+
 def test_what_pivots_show_and_what_was_before_is_kept_and_shrunk_too(tmp_path: Path) -> None:
     clip = make_clip(1, None, frames=3, size=(32, 32))
     moved = replace(clip, pictured=clip.frames.flip(0), before=255 - clip.frames)

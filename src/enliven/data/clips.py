@@ -66,8 +66,10 @@ def save_clip(clip: ToonClip, path: Path) -> None:
     """Write a clip as one safetensors file, moved into place when whole."""
     fresh = path.with_suffix(".new")
     truth = {f"state.{field.name}": getattr(clip.state, field.name).contiguous() for field in fields(clip.state)}
-    others = {
-        name: value for name, value in (("pictured", clip.pictured), ("before", clip.before)) if value is not None
+    others = {  # of their own memory: they may be one and the same
+        name: video.clone()
+        for name, video in (("pictured", clip.pictured), ("before", clip.before))
+        if video is not None
     }
     save_file(
         {"frames": clip.frames, "samples": clip.samples.half(), **truth, **others},
