@@ -1,4 +1,4 @@
-"""Clips of several people: the right mouth with the right sound, the truth about places, the same after the disk."""
+"""Clips of several people: the right mouth with the right sound, the truth about places."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from enliven.data.clips import FPS, RATE
-from enliven.data.groups import GroupClip, Talk, any_group, load_group, make_group, render_groups, save_group
+from enliven.data.groups import GroupClip, Talk, any_group, make_group
 from enliven.errors import RequestError
 from enliven.toonworld.voice import Phone, Speech, write_speech
 
@@ -74,30 +74,11 @@ def test_only_the_box_of_the_speaker_changes_with_the_mouth() -> None:
     assert not changed.any()
 
 
-def test_the_disk_gives_back_what_it_took(tmp_path: Path) -> None:
+def test_every_one_of_a_group_is_another_and_the_scene_is_told_once() -> None:
     clip = make_group(11, [vowel(0.4), vowel(0.2), vowel(0.3)], talk=Talk.ALL, frames=6, size=SIZE)
     assert len(set(clip.characters)) == 3
     assert clip.caption.count("A cartoon") == 3
     assert clip.caption.count("in front of") == 1
-    save_group(clip, tmp_path / "clip.safetensors")
-    back = load_group(tmp_path / "clip.safetensors")
-    assert torch.equal(back.frames, clip.frames)
-    assert torch.equal(back.heads, clip.heads)
-    assert [a.stack().tolist() for a in back.states] == [a.stack().tolist() for a in clip.states]
-    torch.testing.assert_close(back.voices, clip.voices, atol=1e-3, rtol=0)
-    assert (back.characters, back.caption, back.talk) == (clip.characters, clip.caption, clip.talk)
-
-
-def test_drawing_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    speech = [tmp_path / f"{name}.flac" for name in "abc"]
-    for path in speech:
-        write_speech(vowel(0.3), path)
-    render_groups(tmp_path / "clips", speech, range(2), people=3, frames=2)
-    kept = tmp_path / "clips/0000000.safetensors"
-    kept.write_bytes(b"kept")
-    render_groups(tmp_path / "clips", speech, range(3), people=3, frames=2)
-    assert kept.read_bytes() == b"kept"
-    assert load_group(tmp_path / "clips/0000002.safetensors").frames.shape == (2, 3, 128, 320)
 
 
 def test_a_number_is_a_group_and_everybody_needs_words(tmp_path: Path) -> None:

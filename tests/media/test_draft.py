@@ -1,3 +1,5 @@
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import torch.nn.functional as F
 from enliven.errors import MediaError
 from enliven.media.draft import Draft
 from enliven.media.mux import write_video
-from enliven.media.video import read_video
+from enliven.media.video import read_video, video_frames
 from enliven.types import Video
 
 
@@ -34,6 +36,29 @@ def test_it_is_the_trilinear_interpolation_of_the_whole(video: Path, fps: int, c
     whole = draft.frames(range(count))
     torch.testing.assert_close(whole, trilinear(video, count, (44, 80)), atol=1e-4, rtol=0)
     assert torch.equal(draft.frames(range(1, count)), whole[:, 1:])
+
+
+def test_clip_after_clip_the_video_is_read_once_and_not_held(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Draft.open(video, 25, (32, 48)).frames(range(14))
+    read: list[weakref.ref[torch.Tensor]] = []
+    most = 0
+
+    def watched(path: Path, fps: float) -> Iterator[torch.Tensor]:
+        nonlocal most
+        for frame in video_frames(path, fps):
+            read.append(weakref.ref(frame))
+            most = max(most, sum(each() is not None for each in read))
+            yield frame
+
+    monkeypatch.setattr("enliven.media.draft.video_frames", watched)
+    draft = Draft.open(video, 25, (32, 48))
+    for start in (*range(0, 12, 2), 12):  # each repeats two frames of the one before
+        assert torch.equal(draft.frames(range(start, min(start + 4, 14))), whole[:, start : start + 4])
+    assert len(read) == 7, "as many as there are"
+    assert most <= 4
+    for start in (3, 9, 0):  # and in any order
+        assert torch.equal(draft.frames(range(start, start + 5)), whole[:, start : start + 5])
+    assert len(read) == 7 + 7 + 4, "only what lies before is read again"
 
 
 def test_what_lies_behind_the_end_is_the_last_frame(video: Path) -> None:

@@ -231,17 +231,6 @@ def test_audio_layers_start_as_text_layers_behind_the_given_gate() -> None:
             assert all(a is not b for a, b in zip(audio.parameters(), text.parameters(), strict=True))
 
 
-@torch.inference_mode()
-def test_folded_gates_change_nothing() -> None:
-    network, given = soul(), heard()
-    spoiled(network)
-    before = network(**given)
-    assert (before - network(**given | {"cond": given["cond"].without(audio=True)})).abs().max() > 0.01
-    network.fold_audio_gates()
-    assert [block.audio_gate.item() for block in network.blocks] == [1, 1]
-    assert_close(network(**given), before, atol=1e-5, rtol=0)
-
-
 @pytest.mark.parametrize("reference", [True, False])
 @torch.inference_mode()
 def test_each_video_frame_is_heard_by_its_latent_frame_and_null_audio_by_the_first(reference: bool) -> None:

@@ -1,6 +1,5 @@
 """The parts of a block against those of diffusers, and the order they run in."""
 
-import pytest
 import torch
 from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 from torch import Tensor
@@ -70,19 +69,6 @@ def test_audio_comes_after_text_and_before_the_feed_forward_layer() -> None:
     expected = expected + block.audio_gate * block.attn_audio(block.norm_audio(expected), told.audio)
     expected = expected + g2 * block.ffn(norm(expected) * (1 + s2) + b2)
     assert_close(block(x, told), expected, atol=2e-5, rtol=0)
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("gate", [0.0, 0.5, -3.0])
-def test_a_folded_gate_scales_the_layer_behind_it(gate: float) -> None:
-    block = Block(WIDTH, HEADS, INNER, EPS, WanAudioParams(gate_init=gate))
-    spoiled(block.attn_audio)
-    told, x = given(), torch.randn(2, 3, 4, WIDTH)
-    before, layer = block(x, told), block.attn_audio(x, told.audio)
-    block.fold_audio_gate()
-    assert block.audio_gate.tolist() == [1]
-    assert_close(block.attn_audio(x, told.audio), gate * layer, atol=1e-5, rtol=0)
-    assert_close(block(x, told), before, atol=1e-5, rtol=0)
 
 
 def test_matrices_can_be_trained_as_matrices() -> None:

@@ -1,14 +1,12 @@
 """Tests of the Whisper encoders."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import Wav2Vec2Config, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from enliven.errors import ConfigError, MediaError, WeightsError
 from enliven.models.audio import AudioEncoder, Wav2VecEncoder
-from enliven.models.whisper import WhisperEncoder, WhisperParams, load_whisper, new_whisper
+from enliven.models.whisper import WhisperEncoder, WhisperParams, new_whisper
 from golden_files import golden
 
 SMALL = {
@@ -162,20 +160,6 @@ def test_published_weights_of_all_of_whisper(prefix: str) -> None:
     encoder.load_published({prefix + name: value for name, value in source.state_dict().items()})
     mel = torch.randn(1, 40, 200)
     torch.testing.assert_close(encoder(mel)[:, :, -1], published.encoder(mel).last_hidden_state, atol=1e-5, rtol=0)
-
-
-def test_a_published_folder(tmp_path: Path) -> None:
-    config = WhisperConfig(**SMALL, decoder_layers=1, decoder_attention_heads=2, vocab_size=64, pad_token_id=0)
-    published = WhisperModel(config).eval()
-    published.save_pretrained(tmp_path)
-    encoder = load_whisper(tmp_path)
-    mel = torch.randn(1, 40, 200)
-    torch.testing.assert_close(encoder(mel)[:, :, -1], published.encoder(mel).last_hidden_state, atol=1e-5, rtol=0)
-    five = load_whisper(tmp_path, rate=25.0, features="five")
-    assert five.encode(speech(1)).features.shape == (25, 5, 16)
-    (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
-    with pytest.raises(WeightsError, match="'wav2vec2', expected 'whisper'"):
-        load_whisper(tmp_path)
 
 
 def test_weights_that_do_not_fit_are_refused() -> None:

@@ -35,6 +35,13 @@ def test_choices_hold_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     }
 
 
+@pytest.mark.parametrize("strength", [0.1 + 0.2, 1 / 3, -1234567.25, 1e-9, 0.123456789, 1.0])
+def test_a_strength_is_the_same_number_from_any_folder(strength: float) -> None:
+    (lora,) = Choices(loras=(f"a.safetensors:{strength!r}",)).absolute().loras
+    assert split_strength(lora) == (Path("a.safetensors").resolve(), strength)
+    assert Choices(loras=(lora,)).absolute().loras == (lora,)
+
+
 def test_a_path_may_have_a_strength() -> None:
     assert split_strength("a/b.safetensors") == (Path("a/b.safetensors"), 1.0)
     assert split_strength("a/b.safetensors:-0.5") == (Path("a/b.safetensors"), -0.5)

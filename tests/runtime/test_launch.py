@@ -2,11 +2,12 @@
 
 import os
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from enliven.runtime.launch import failing, leads, meeting_place, process_count
+from enliven.runtime.launch import failing, from_first, leads, meeting_place, process_count, process_rank
 from several_processes import run_together
 
 
@@ -27,6 +28,25 @@ def test_of_three_processes_that_fail_one_speaks(tmp_path: Path) -> None:
     told = [(tmp_path / str(rank)).read_text() for rank in range(3)]
     assert told[0] == "3 True False"
     assert sorted(told[1:]) == ["3 False False", "3 False True"]
+
+
+def ask_the_first(folder: Path) -> None:
+    numbers = count(10 * process_rank())
+    found = [from_first(lambda: (Path(f"found by {process_rank()}"), next(numbers))) for _ in range(3)]
+    assert found == [(Path("found by 0"), number) for number in range(3)]
+    if not leads():
+        time.sleep(0.5)  # while the first, in which they meet, may end
+        (folder / str(process_rank())).touch()
+
+
+def test_what_the_first_finds_holds_for_all(tmp_path: Path) -> None:
+    run_together(3, ask_the_first, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_one_that_is_alone_finds_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert from_first(lambda: 3) == 3
 
 
 def test_one_that_is_alone_speaks_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:

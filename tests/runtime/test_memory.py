@@ -101,6 +101,17 @@ def test_what_is_counted() -> None:
     assert weights_bytes(LONGCAT, "bfloat16", "int8")["text"] == 2 * 5_681 * MILLION
 
 
+def test_what_is_encoded_counts_beside_what_stays() -> None:
+    """By hand: a draft that takes more than decoding; a text encoder that has read is gone by then, or is not."""
+    autoencoder = replace(LONGCAT.parts["autoencoder"], encoding=12 * GIB)
+    needs = replace(LONGCAT, parts={**LONGCAT.parts, "autoencoder": autoencoder})
+    low, full = (plan_memory(needs, WORKSTATION, choice, "none") for choice in ("low", "full"))
+    others = 4 * (127 + 94) * MILLION
+    assert full.needed == others + 2 * (15_872 + 5_681) * MILLION + 12 * GIB
+    assert low.release_text
+    assert low.needed == others + 2 * (15_872 - 48 * 329 + 2 * 329) * MILLION + 12 * GIB
+
+
 @pytest.mark.parametrize("small", EIGHT_BITS)
 def test_eight_bits_are_counted_with_what_is_beside_them(small: Quantise) -> None:
     """By hand: a byte each, one more for what stays bfloat16, four for each scale; these are taken as always there."""

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from enliven.cli import app, run
+from enliven.commands import batch_jobs
+from enliven.commands.batch_list import read_list
 from enliven.errors import Cancelled
 from enliven.media.mux import join_segments
 from enliven.media.video import encode_segment, read_video
 from enliven.models.networks import save_networks
 from enliven.pipeline import AvatarPipeline
+from enliven.run import RECORD
 from enliven.runtime.launch import leads, process_rank
+from enliven.types import ignore_progress
 from several_processes import environment, run_together
 from tiny import tiny_networks, write_portrait, write_speech
 
@@ -145,6 +150,63 @@ def test_two_make_a_batch_also_when_stopped_and_a_demo(here: Path) -> None:
     assert states == {"a": "there already", "lost": "failed", "b": "there already"}
     assert len(read_video(here / "demo" / "question.mp4").frames) > 25
     assert (here / "demo" / "question.png").exists()
+
+
+LATE = 4.0  # seconds
+SHORT = "\n".join(LIST.splitlines()[:8] + [f'[[item]]\nname = "{name}"\nseconds = 0.3' for name in "ab"])
+
+
+def begun(folder: Path) -> None:
+    """Wait until the first process has begun a run, as long as a late process is late."""
+    until = time.monotonic() + LATE
+    while not (folder / RECORD).exists() and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def batch_with_one_late(folder: Path) -> None:
+    os.chdir(folder)
+    make, load, loaded = batch_jobs.make, batch_jobs.load, []
+
+    def late(job: batch_jobs.Job, *given: Any) -> Any:
+        if job.name == "b" and not leads():
+            begun(job.folder)
+        return make(job, *given)
+
+    def counted(model: str, *given: Any) -> AvatarPipeline:
+        loaded.append(model)
+        return load(model, *given)
+
+    batch_jobs.make, batch_jobs.load = late, counted
+    assert run(["batch", "list.toml", "-o", "shared", "--memory", "full", *HALVES]) == 0
+    assert loaded == ["longcat-toon"]
+
+
+@pytest.mark.slow
+def test_who_comes_late_joins_the_video_that_was_begun(here: Path) -> None:
+    """By what it finds itself, it would open the model anew, as the run says, which takes all processes."""
+    (here / "list.toml").write_text(SHORT)
+    run_together(2, batch_with_one_late, here)
+    states = {each["name"]: each["state"] for each in json.loads((here / "shared" / "batch.json").read_text())}
+    assert states == {"a": "made", "b": "made"}
+
+
+def list_with_one_late(folder: Path) -> None:
+    os.chdir(folder)
+    listed, items = Path("shared/a") / RECORD, read_list(Path("list.toml"))
+    if not leads():
+        begun(listed.parent)
+    outcomes: dict[str, batch_jobs.Outcome] = {}
+    jobs = batch_jobs.prepare(items, Path("shared"), ({}, ()), outcomes, ignore_progress)
+    if leads():  # somebody else begins a run that is none
+        listed.parent.mkdir(parents=True)
+        listed.touch()
+    assert [(job.name, job.video) for job in jobs] == [(name, folder / "shared" / f"{name}.mp4") for name in "ab"]
+    assert {outcome.state for outcome in outcomes.values()} == {batch_jobs.State.NEW}
+
+
+def test_who_comes_late_has_the_list_of_the_first(here: Path) -> None:
+    (here / "list.toml").write_text(SHORT)
+    run_together(2, list_with_one_late, here)
 
 
 def test_what_all_of_them_refuse_is_told_once(here: Path) -> None:

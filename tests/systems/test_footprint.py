@@ -1,6 +1,7 @@
 """What a model needs, against networks that are really built and run."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from enliven.models.backbone import ClipCache
 from enliven.models.networks import PARTS
 from enliven.runtime.memory import EIGHT_BITS, Quantise, weights_bytes
 from enliven.systems import MODELS
+from enliven.systems.carry import Reencode
 from enliven.systems.execution import SHRINK
 from enliven.systems.footprint import PeakMemory, example_pass, filled, model_needs, pass_flops, shapes_of
 from enliven.systems.spec import ModelSpec
@@ -59,6 +61,18 @@ def test_imagined_networks_take_what_real_ones_take(spec: ModelSpec) -> None:
         stream.push(torch.zeros(1, 4, spec.geometry.latents(spec.geometry.frames), 4, 4))
     assert needs.parts["autoencoder"].whole == pytest.approx(memory.peak, rel=0.1)
     assert needs.parts["autoencoder"].working < needs.parts["autoencoder"].whole
+
+
+@pytest.mark.parametrize(
+    ("changes", "frames"),
+    [({}, 1), ({"carry": Reencode()}, 5), ({"refines": True}, 17)],
+    ids=["portrait", "end", "draft"],
+)
+def test_what_every_clip_encodes_is_counted(changes: dict[str, Any], frames: int) -> None:
+    spec, autoencoder = replace(tiny_spec(), **changes), tiny_networks().autoencoder
+    with torch.no_grad(), PeakMemory() as memory:
+        autoencoder.encode(torch.zeros(1, 3, frames, *spec.size))
+    assert model_needs(spec).parts["autoencoder"].encoding == memory.peak
 
 
 @pytest.mark.parametrize("small", EIGHT_BITS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, distributed  # noqa: TID251
 
 from enliven.data.encoded import EncodedClip, Heads, save_encoded
 from enliven.data.groups import make_group
@@ -19,6 +19,7 @@ from enliven.toonworld.voice import Speech
 from enliven.train.batches import MISSED, ClipBatches, Drops, MixedBatches, told_regions
 from enliven.train.cuts import StitchedCuts
 from enliven.types import Role, Text
+from several_processes import run_together
 
 LATENTS, CHOSEN = 9, (0, 7, 13, 20, 26, 32)
 FRAMES, CONTEXT = 5, 2
@@ -279,3 +280,31 @@ def test_each_batch_is_of_one_kind_and_kinds_come_as_often_as_said(folder: Path,
     assert next(alone)["cond"].audio.shape[:2] == (1, 1)
     with pytest.raises(ConfigError, match="shares"):
         MixedBatches([(0.7, kinds[0][1]), (0.4, kinds[1][1])])
+
+
+def look_together(folder: Path) -> None:
+    """In each of two processes, of which the second finds more; what they draw differs."""
+    distributed.init_process_group("gloo")
+    rank = distributed.get_rank()
+    kinds = [batches(folder / str(rank) / kind, CONTINUE, batch=1) for kind in ("a", "b")]
+    assert [sorted(kind.clips) for kind in kinds] == [["0.safetensors"]] * 2
+    for place in ("0/b", "1/b", "1/a"):
+        if rank == 0:
+            write_clip(folder / place, 3)
+    distributed.barrier()
+    torch.manual_seed(rank)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("enliven.train.batches.LOOKING", 5)
+        stream = iter(MixedBatches([(0.2, kinds[0]), (0.8, kinds[1])]))
+        drawn = [next(stream)["names"] for _ in range(12)]
+    assert [sorted(kind.clips) for kind in kinds] == [["0.safetensors"], ["0.safetensors", "3.safetensors"]]
+    (folder / f"{rank}.txt").write_text(str(drawn))
+
+
+def test_processes_have_the_clips_that_the_first_finds(tmp_path: Path) -> None:
+    for place, names in (("0/a", [0]), ("0/b", [0]), ("1/a", [0, 1]), ("1/b", [0, 2])):
+        (tmp_path / place).mkdir(parents=True)
+        for name in names:
+            write_clip(tmp_path / place, name)
+    run_together(2, look_together, tmp_path)
+    assert (tmp_path / "0.txt").read_text() != (tmp_path / "1.txt").read_text()

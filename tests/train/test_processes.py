@@ -6,6 +6,7 @@ from enliven.train.processes import (
     agreed,
     collected,
     first_alone,
+    from_first,
     joined,
     mean,
     meet,
@@ -23,6 +24,7 @@ def test_one_process_has_everything_already() -> None:
     assert collected(("a", "b")) == ["a", "b"]
     assert agreed(True, False) == (True, False)
     assert mean(1 / 3) == 1 / 3
+    assert from_first(lambda: own) is own
     done: list[int] = []
     with joined("cpu"):
         first_alone(lambda: done.append(1))

@@ -11,6 +11,7 @@ from torch import Tensor, distributed  # noqa: TID251
 
 from enliven import config
 from enliven.data.encoded import EncodedClip
+from enliven.data.manifest import read_manifest
 from enliven.data.shards import ShardWriter
 from enliven.errors import ConfigError
 from enliven.models.lora import read_lora
@@ -19,6 +20,8 @@ from enliven.models.weights import read_weights
 from enliven.pipeline import AvatarPipeline
 from enliven.runtime.choices import Choices
 from enliven.train.recipe import BackboneRecipe, train_recipe
+from enliven.train.texts import STAGE
+from enliven.types import Progress
 from published_folders import miniature, write_avatar_1_0, write_base
 from several_processes import run_together
 from tiny import tiny_soul_networks, write_portrait, write_speech
@@ -28,11 +31,13 @@ FROZEN = re.compile(r"x_embedder|t_embedder|y_embedder|final_layer|\.adaLN_modul
 BRIEF = ["device=cpu", "dtype=float32", "pace.steps=3", "pace.warmup=0", "pace.parts=2", "pace.learning_rate=0.003"]
 
 
-def write_shards(folder: Path, *, channels: int, layers: int, width: int, features: int, latents: int = 25) -> Path:
+def write_shards(
+    folder: Path, *, channels: int, layers: int, width: int, features: int, latents: int = 25, others: int = 0
+) -> Path:
     """Clips of noise, each with a caption of its own."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     made, frames = torch.Generator().manual_seed(features), 4 * latents - 3
-    with ShardWriter(folder) as writer:
+    with ShardWriter(folder, others) as writer:
         for number in range(5):
             clip = EncodedClip(
                 latents=torch.randn(channels, latents, 2, 4, generator=made),
@@ -40,7 +45,7 @@ def write_shards(folder: Path, *, channels: int, layers: int, width: int, featur
                 reference_frames=torch.arange(0, frames, 4),
                 audio=torch.randn(1, frames * features, layers, width, generator=made),
                 mouth=torch.zeros(1, frames, 5),
-                caption=f"a man who says {number}",
+                caption=f"{'others' if others else 'a man'} who says {number}",
                 silent=False,
             )
             writer.add(clip, f"film {number}", 0)
@@ -152,6 +157,19 @@ def test_all_of_soul_learns_its_gates_too(tmp_path: Path) -> None:
     assert {name for name in learnt if "audio_gate" in name} <= moved
     assert len(moved) > 0.9 * len(learnt)
     assert AvatarPipeline.load(choices=Choices(weights=tmp_path / "learnt")).spec.name == "soul-toon"
+
+
+def test_what_is_encoded_meanwhile_waits_for_the_next_run(tmp_path: Path) -> None:
+    """Its captions have not been encoded when the backbone learns."""
+    shards, sizes = write_soul(tmp_path) / "shards", {"channels": 4, "layers": 3, "width": 16, "features": 2}
+
+    def encode_more(progress: Progress) -> None:
+        if progress.stage == STAGE and len(read_manifest(shards)) == 5:
+            write_shards(shards, **sizes, latents=14, others=1)
+
+    train_recipe(soul(tmp_path, "pace.steps=4"), on_progress=encode_more)
+    assert len(read_manifest(shards)) == 10
+    assert train_recipe(soul(tmp_path, "pace.steps=5")) == tmp_path / "learnt"
 
 
 def learn_together(folder: Path) -> None:

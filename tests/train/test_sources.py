@@ -1,6 +1,7 @@
 """Folders of shards as one stream of batches."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,15 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed  # noqa: TID251
 
 from enliven.data.encoded import EncodedClip
 from enliven.data.manifest import read_manifest
-from enliven.data.order import Order
+from enliven.data.order import Order, Process
 from enliven.data.shards import ShardWriter
 from enliven.errors import ConfigError, RequestError
 from enliven.train.batches import Drops
-from enliven.train.sources import ShardMix, Source, Telling, features_per_frame, open_sources
+from enliven.train.sources import ShardMix, Source, Telling, features_per_frame, open_sources, read_sources
 from enliven.types import Text
+from several_processes import run_together
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec
 
 NEVER = Telling(drops=Drops(0, 0, 0))
@@ -27,7 +30,7 @@ def write(folder: Path, *, number: float, features: int = 1, latents: int = 8, c
     folder.mkdir()
     frames, channels, people = 4 * latents - 3, sizes.get("channels", 4), sizes.get("people", 1)
     times = torch.arange(frames * features) / features
-    with ShardWriter(folder, shard_bytes=200_000) as writer:
+    with ShardWriter(folder, shard_bytes=sizes.get("shard_bytes", 200_000)) as writer:
         for index in range(count):
             clip = EncodedClip(
                 latents=torch.full((channels, latents, 2, 2), number),
@@ -48,7 +51,7 @@ def embed(captions: Sequence[str]) -> Text:
 
 def opened(*sources: Source, telling: Telling = NEVER, seed: int = 3, spec: object = None) -> ShardMix:
     chosen = spec or tiny_spec()
-    return open_sources(sources, chosen, tiny_networks().audio, embed, telling, Order(size=2, seed=seed))
+    return open_sources(read_sources(sources), chosen, tiny_networks().audio, embed, telling, Order(size=2, seed=seed))
 
 
 def test_every_source_comes_as_often_as_its_share_and_batches_are_of_one(tmp_path: Path) -> None:
@@ -115,8 +118,37 @@ def test_shards_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_soul_cuts_pivots_out_of_shards(tmp_path: Path) -> None:
     clips = write(tmp_path / "a", number=1.0, layers=3)
     mix = open_sources(
-        [Source(clips)], tiny_soul(), tiny_soul_networks().audio, embed, Telling({"free": 0.0}), Order(size=2)
+        read_sources([Source(clips)]),
+        tiny_soul(),
+        tiny_soul_networks().audio,
+        embed,
+        Telling({"free": 0.0}),
+        Order(size=2),
     )
     layouts = [mix.make()["clip"].layout for _ in range(12)]
     assert {layout.references for layout in layouts} == {1}
     assert {layout.clean for layout in layouts} == {1, 3}  # the overlap comes in half of the batches
+
+
+def see_together(folder: Path) -> None:
+    """In each of two processes, of which the second finds a shard that the first has not seen."""
+    distributed.init_process_group("gloo")
+    rank = distributed.get_rank()
+    found = read_sources([Source(folder / str(rank))])
+    order, process = Order(size=1), Process(rank, 2)
+    mix = open_sources(found, tiny_spec(), tiny_networks().audio, embed, NEVER, order, process)
+    count = len(mix.kinds[0].stream.folders[0].batches)
+    names = [name for _ in range(count) for name in mix.make()["names"]]
+    (folder / f"{rank}.json").write_text(json.dumps(names))
+
+
+def test_two_processes_share_what_the_first_finds(tmp_path: Path) -> None:
+    clips = write(tmp_path / "1", number=1.0, count=24, shard_bytes=30_000)
+    shutil.copytree(clips, tmp_path / "0")
+    first = min(path.name for path in (tmp_path / "0").glob("*.parquet"))
+    (tmp_path / "0" / first).unlink()
+    expected = [row["key"] for row in read_manifest(tmp_path / "0").table.to_pylist()]
+    assert 6 < len(expected) < 24
+    run_together(2, see_together, tmp_path)
+    seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert sorted(seen[0] + seen[1]) == sorted(expected)

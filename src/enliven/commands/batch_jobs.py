@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.run import RECORD, RESULT, absolute, check, check_inputs, read_record, read_result, resume, start
 from enliven.runtime.choices import Choices
-from enliven.runtime.launch import leads
+from enliven.runtime.launch import from_first, leads
 from enliven.runtime.mesh import Parallel
 from enliven.systems import choose_model
 from enliven.types import OnProgress, Progress
@@ -78,18 +79,29 @@ def prepare(
 ) -> list[Job]:
     """What is still to be made, the jobs of one model together; ``told`` are flags and settings for all items.
 
-    ``outcomes`` gets what is known of each item already.
+    ``outcomes`` gets what is known of each item already. Of processes that share the work, the first looks for all:
+    what another would find a moment later may be something else.
     """
-    jobs = []
+    jobs: list[Job] = []
     for number, item in enumerate(items):
         tell(Progress("reading the list", number, len(items)))
-        with failing(item.name, outcomes):
-            job = job_of(item, folder, *told)
-            outcomes[item.name] = known(job)
-            jobs += [job] if outcomes[item.name].state is not State.THERE else []
+        found, outcomes[item.name] = from_first(partial(look, item, folder, *told))
+        jobs += found
     tell(Progress("reading the list", len(items), len(items)))
     models = list(dict.fromkeys((job.model, job.choices) for job in jobs))
     return sorted(jobs, key=lambda job: models.index((job.model, job.choices)))
+
+
+def look(
+    item: Item, folder: Path, given: Mapping[str, Any], settings: Sequence[str]
+) -> tuple[tuple[Job, ...], Outcome]:
+    """The job of an item, if there is one to be done, and what is known of it."""
+    outcomes: dict[str, Outcome] = {}
+    with failing(item.name, outcomes):
+        job = job_of(item, folder, given, settings)
+        outcome = known(job)
+        return () if outcome.state is State.THERE else (job,), outcome
+    return (), outcomes[item.name]
 
 
 def job_of(item: Item, folder: Path, given: Mapping[str, Any], settings: Sequence[str]) -> Job:
@@ -155,8 +167,11 @@ def make_all(
 
 
 def make(job: Job, load: "Loader", tell: OnProgress) -> Outcome:
-    """Make a video, from the beginning or from where it was stopped; another process may have made it meanwhile."""
-    before, began = known(job), time.perf_counter()
+    """Make a video, from the beginning or from where it was stopped; another process may have made it meanwhile.
+
+    Of processes that share the work, all do what the first finds: the others may look when it has begun already.
+    """
+    before, began = from_first(partial(known, job)), time.perf_counter()
     if before.state is State.THERE:
         return before
     if before.state is State.BEGUN:

@@ -1,6 +1,5 @@
-"""Toon clips of several people on disk: one picture, a voice for each, and the truth about who is where."""
+"""Toon clips of several people: one picture, a voice for each, and the truth about who is where."""
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +8,6 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int, UInt8
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from enliven.data.clips import FPS, RATE
@@ -21,7 +18,6 @@ from enliven.toonworld.emphasis import emphasise
 from enliven.toonworld.motion import calm_motion
 from enliven.toonworld.state import FaceState
 from enliven.toonworld.voice import Mouth, Phone, Speech, mouth_track, read_speech
-from enliven.types import OnProgress, Progress, ignore_progress
 
 SIZES = {1: (128, 128), 2: (128, 224), 3: (128, 320)}
 PAUSE = 0.2  # seconds between one speaker and the next
@@ -97,53 +93,6 @@ def any_group(seed: int, speech: Sequence[Path], *, people: int = 2, frames: int
     talk = chance.choice((Talk.ONE, Talk.ONE, Talk.TURNS, Talk.ALL))
     said = [emphasise(read_speech(chosen), chance) for chosen in chance.sample(list(speech), people)]
     return make_group(seed, said, talk=talk, frames=frames)
-
-
-def render_groups(
-    folder: Path,
-    speech: Sequence[Path],
-    seeds: range,
-    *,
-    people: int = 2,
-    frames: int = 61,
-    on_progress: OnProgress = ignore_progress,
-) -> None:
-    """Draw one clip for each seed into ``folder``, passing over those already there: half of them one speaker only."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for done, seed in enumerate(seeds):
-        path = folder / f"{seed:07d}.safetensors"
-        if path.exists():
-            continue
-        save_group(any_group(seed, speech, people=people, frames=frames), path)
-        on_progress(Progress("draw", done + 1, len(seeds)))
-
-
-def save_group(clip: GroupClip, path: Path) -> None:
-    """Write a clip as one safetensors file, moved into place when whole."""
-    fresh = path.with_suffix(".new")
-    states = torch.stack([state.stack() for state in clip.states])
-    save_file(
-        {"frames": clip.frames, "voices": clip.voices.half(), "states": states, "heads": clip.heads},
-        fresh,
-        metadata={"characters": json.dumps(clip.characters), "caption": clip.caption, "talk": clip.talk.value},
-    )
-    fresh.rename(path)
-
-
-def load_group(path: Path) -> GroupClip:
-    """Read what ``save_group`` wrote."""
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    return GroupClip(
-        tensors["frames"],
-        tensors["voices"].float(),
-        tuple(FaceState.unstack(values) for values in tensors["states"]),
-        tensors["heads"],
-        tuple(json.loads(metadata["characters"])),
-        metadata["caption"],
-        Talk(metadata["talk"]),
-    )
 
 
 def _arranged(speech: Sequence[Speech], talk: Talk, chance: random.Random, seconds: float) -> list[Speech | None]:

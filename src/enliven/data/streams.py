@@ -23,17 +23,25 @@ class ClipStream:
 
     A clip that cannot be read is told, counted in ``faults`` and replaced by another of its batch. Where a stream
     stands is a few numbers and the names of shards, its ``state``; ``restore`` them, and the very batches come that
-    would have followed. Shards that came into a folder since join when its epoch ends.
+    would have followed. Shards that came into a folder since join when its epoch ends. Several processes share the
+    clips if all have the same ``manifests`` of the folders, which are read if they are not given.
     """
 
     def __init__(
-        self, sources: Sequence[tuple[float, Path]], order: Order | None = None, process: Process = ALONE
+        self,
+        sources: Sequence[tuple[float, Path]],
+        order: Order | None = None,
+        process: Process = ALONE,
+        manifests: Sequence[Manifest] | None = None,
     ) -> None:
         self.order, self.process = order or Order(), process
         self.shares = [part for part, _ in sources]
         if not sources or min(self.shares) < 0 or not sum(self.shares) > 0:
             raise ConfigError(f"the shares of sources are {self.shares}", hint="give each folder a share above 0")
-        self.folders = [_Folder(folder, self.order, process) for _, folder in sources]
+        found = manifests or [read_manifest(folder) for _, folder in sources]
+        self.folders = [
+            _Folder(folder, manifest, self.order, process) for (_, folder), manifest in zip(sources, found, strict=True)
+        ]
         self.step, self.faults = 0, 0
 
     def __iter__(self) -> "ClipStream":
@@ -95,8 +103,8 @@ class ClipStream:
 class _Folder:
     """A place in the endless row of epochs of one folder; what is ``shown`` in an epoch are the clips it began with."""
 
-    def __init__(self, folder: Path, order: Order, process: Process) -> None:
-        self.manifest, self.reader = read_manifest(folder), ShardReader(folder)
+    def __init__(self, folder: Path, manifest: Manifest, order: Order, process: Process) -> None:
+        self.manifest, self.reader = manifest, ShardReader(folder)
         if not len(self.manifest):
             raise ConfigError(f"there are no shards of clips in {folder}", hint="make some with enliven encode")
         self.folder, self.order, self.process = folder, order, process

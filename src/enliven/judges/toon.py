@@ -1,28 +1,16 @@
 """All judges of the toon world together, and their opinion on a video, ready for JSON."""
 
-from collections.abc import Callable, Mapping
-
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from enliven.errors import ConfigError
 from enliven.judges.face import READINGS, FaceJudge, similarity
-from enliven.judges.judge import Judge
 from enliven.judges.motion import body_motion, head_motion
 from enliven.judges.quality import QualityJudge
 from enliven.types import Video
 
-JUDGES: Mapping[str, Callable[[], Judge]] = {FaceJudge.name: FaceJudge, QualityJudge.name: QualityJudge}
 CLOSED = 0.1  # a mouth that is open less than this is closed
 DIGITS = 4
-
-
-def load_judge(name: str) -> Judge:
-    """A judge with its shipped weights. Raises ConfigError for an unknown name, WeightsError without weights."""
-    if name not in JUDGES:
-        raise ConfigError(f"no judge is called {name!r}", hint=f"choose one of {', '.join(JUDGES)}")
-    return JUDGES[name]()
 
 
 def judge_toon(video: Video, portrait: UInt8[Tensor, "3 h w"] | None = None) -> dict[str, object]:

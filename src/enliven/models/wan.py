@@ -181,11 +181,6 @@ class Wan(nn.Module):
         for block in self._own_blocks():
             block.copy_audio_from_text()
 
-    def fold_audio_gates(self) -> None:
-        """Multiply the audio gates into the layers they scale, and open them: the velocity stays the same."""
-        for block in self._own_blocks():
-            block.fold_audio_gate()
-
     def _audio_tokens(self, audio: Tensor, layout: LatentLayout) -> Tensor | None:
         if self.params.audio is None:
             return None

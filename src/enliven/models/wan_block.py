@@ -147,10 +147,3 @@ class Block(nn.Module):
         for audio, text in ((self.attn_audio, self.attn2), (self.norm_audio, self.norm2)):
             for copy, original in zip(audio.parameters(), text.parameters(), strict=True):
                 copy.copy_(original)
-
-    @torch.no_grad()
-    def fold_audio_gate(self) -> None:
-        """Multiply the gate into the layer it scales, and open it."""
-        for parameter in self.attn_audio.to_out.parameters():
-            parameter.mul_(self.audio_gate)
-        self.audio_gate.fill_(1)

@@ -4,10 +4,8 @@ Speech is brought to -23 LUFS, so that a mouth does not depend on how loud a rec
 learnt from recordings with noise and full bandwidth. Its log-mel spectrogram follows, 100 frames a second.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,7 +18,6 @@ from transformers.models.whisper import modeling_whisper
 from enliven.errors import ConfigError, WeightsError
 from enliven.models.audio import Outside, SpeechFeatures, require_sound, whole_frames
 from enliven.models.sound import SAMPLE_RATE, loudness_gain
-from enliven.models.weights import read_weights
 
 RATE = 50.0  # hidden states a second
 HOP = 160  # samples between mel frames; two mel frames make a hidden state
@@ -211,23 +208,6 @@ class FiveFeatureEncoder(WhisperEncoder):
 def new_whisper(params: WhisperParams) -> WhisperEncoder:
     """A new encoder with random weights."""
     return (WhisperEncoder if params.features == "states" else FiveFeatureEncoder)(params)
-
-
-def load_whisper(folder: Path, **settings: Any) -> WhisperEncoder:
-    """The encoder of a published folder, such as openai/whisper-tiny; ``settings`` are further ``WhisperParams``.
-
-    Raises WeightsError.
-    """
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values.get("model_type") != "whisper":
-            raise ValueError(f"it is of the type {values.get('model_type')!r}, expected 'whisper'")
-        encoder = new_whisper(WhisperParams.from_config(values, **settings))
-    except (OSError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{path} does not describe a Whisper: {error}", hint="fetch it again") from error
-    encoder.load_published(read_weights(folder))
-    return encoder.requires_grad_(requires_grad=False).eval()
 
 
 def group_states(states: Float[Tensor, "*b layers c"]) -> Float[Tensor, "*b 5 c"]:

@@ -42,7 +42,7 @@ class Choices:
     def absolute(self) -> "Choices":
         """The same from any folder."""
         files = (split_strength(lora) for lora in self.loras)
-        loras = tuple(f"{path.resolve()}:{strength:g}" for path, strength in files)
+        loras = tuple(f"{path.resolve()}:{_exact(strength)}" for path, strength in files)
         weights, base = (path and path.resolve() for path in (self.weights, self.base))
         return replace(self, weights=weights, base=base, loras=loras)
 
@@ -57,3 +57,8 @@ def split_strength(lora: str) -> tuple[Path, float]:
         return (Path(path), float(strength)) if path else (Path(lora), 1.0)
     except ValueError:
         return Path(lora), 1.0
+
+
+def _exact(number: float) -> str:
+    """The shortest text that is read as this very number."""
+    return repr(number).removesuffix(".0")

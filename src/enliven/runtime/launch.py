@@ -6,15 +6,21 @@ All of them do the same. The first alone writes and speaks; of several that fail
 """
 
 import os
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from itertools import count
+from typing import Any, TypeVar
 
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=1)  # while others read, decode or write
 PRECEDENCE = timedelta(seconds=1)  # of the first process where all fail alike
 SPEAKING = timedelta(seconds=10)  # for the one that speaks: the launcher ends all when the first of them has ended
 FAILED, TOLD = "failed", "told"
+FINDINGS = count()  # of the first process, of which all have had equally many
 
 
 def process_count() -> int:
@@ -38,6 +44,26 @@ def meeting_place() -> Any:
     from torch.distributed.rendezvous import rendezvous  # noqa: PLC0415 - whoever is alone need not wait for it
 
     return next(rendezvous("env://"))[0]
+
+
+def from_first(find: Callable[[], T]) -> T:
+    """What the first process finds, in all of them: what they do next may follow from it.
+
+    All have to ask. The first goes on when all others know: they meet in it, and it may end at once.
+    """
+    if process_count() == 1:
+        return find()
+    store, name = meeting_place(), f"finding {next(FINDINGS)}"
+    if leads():
+        found = find()
+        store.set(name, pickle.dumps(found))
+        store.wait([f"{name} known"], PATIENCE)
+        return found
+    store.wait([name], PATIENCE)
+    found = pickle.loads(store.get(name))
+    if store.add(f"{name} known by", 1) == process_count() - 1:
+        store.set(f"{name} known", "")
+    return found
 
 
 @contextmanager

@@ -32,14 +32,16 @@ PINNED_SHARE = 0.7  # of the CPU's memory that may wait for the GPU, out of reac
 class NetworkNeeds:
     """One network: numbers of all ``parameters`` and of those in each of its blocks, and bytes it takes to compute.
 
-    ``working`` is taken when it works through what it is given piece by piece, ``whole`` when all at once. In 8 bits,
-    ``exact`` of the parameters stay as they are, and there are ``scales`` beside the others.
+    ``working`` is taken when it works through what it is given piece by piece, ``whole`` when all at once, and
+    ``encoding`` by what becomes latents before a clip is made. In 8 bits, ``exact`` of the parameters stay as they are,
+    and there are ``scales`` beside the others.
     """
 
     parameters: int
     blocks: tuple[int, ...] = ()
     working: int = 0
     whole: int = 0
+    encoding: int = 0
     exact: int = 0
     scales: int = 0
 
@@ -152,7 +154,7 @@ def _can_wait(needs: Needs, plan: MemoryPlan, machine: Machine) -> bool:
 
 
 def _peak(plan: MemoryPlan, needs: Needs, machine: Machine) -> int:
-    """The most bytes that the device holds at a time: while reading, making, or decoding."""
+    """The most bytes that the device holds at a time: while reading, encoding, making, or decoding."""
     parts = needs.parts
     copies = 2 if machine.gpu else 1  # a GPU gets the next block while it computes
     held = {name: _resident(name, part, plan, copies) for name, part in parts.items()}
@@ -161,9 +163,10 @@ def _peak(plan: MemoryPlan, needs: Needs, machine: Machine) -> int:
     reading = text + (parts[TEXT].working if TEXT in parts else 0)
     kept = 0 if plan.release_text else text
     making = kept + parts[BACKBONE].working + (needs.cache if plan.cache else 0)
-    decoder = parts.get(AUTOENCODER, NetworkNeeds(0))
-    decoding = kept + (decoder.working if plan.stream_decoder else decoder.whole)
-    return stays + max(reading, making, decoding)
+    autoencoder = parts.get(AUTOENCODER, NetworkNeeds(0))
+    encoding = kept + autoencoder.encoding
+    decoding = kept + (autoencoder.working if plan.stream_decoder else autoencoder.whole)
+    return stays + max(reading, encoding, making, decoding)
 
 
 def _resident(name: str, part: NetworkNeeds, plan: MemoryPlan, copies: int) -> int:

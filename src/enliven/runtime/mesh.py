@@ -11,7 +11,6 @@ share the weights (``runtime.sharding``). With 2 and 2:
 
 import os
 from dataclasses import dataclass, fields
-from datetime import timedelta
 from itertools import count
 
 import torch
@@ -21,10 +20,9 @@ from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
 
 from enliven.errors import ConfigError
-from enliven.runtime.launch import meeting_place, process_count, process_rank
+from enliven.runtime.launch import PATIENCE, meeting_place, process_count, process_rank
 
 CONTEXT, GUIDANCE = "context", "guidance"
-PATIENCE = timedelta(hours=1)  # while others read, decode or write
 MEETINGS = count()  # of these processes, who may part and meet again
 
 

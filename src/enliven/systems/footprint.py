@@ -73,7 +73,9 @@ def model_needs(spec: ModelSpec, dtype: Dtype | None = None) -> Needs:
     text = tuple(map(_count, networks[TEXT].network.encoder.block))
     parts[TEXT] = NetworkNeeds(parts[TEXT].parameters, text)
     with FakeTensorMode(), torch.no_grad():
-        parts[AUTOENCODER] = NetworkNeeds(parts[AUTOENCODER].parameters, (), *_decoding(spec, decoder))
+        working, whole = _decoding(spec, decoder)
+        encoding = _encoding(spec, networks[AUTOENCODER])
+        parts[AUTOENCODER] = replace(parts[AUTOENCODER], working=working, whole=whole, encoding=encoding)
         needs = Needs(parts, asked=dtype, stored="int8" if spec.quantised else "none")
         parts[BACKBONE], cache = _backbone_part(spec, networks[BACKBONE], DTYPES[needs.dtype])
     return replace(needs, cache=cache)
@@ -171,6 +173,17 @@ def _decoding(spec: ModelSpec, autoencoder: Any) -> tuple[int, int]:
         peaks.append(memory.peak)
     one, few, more = peaks
     return one, few + (spec.geometry.latents(spec.geometry.frames) - FEW[0]) * (more - few)
+
+
+def _encoding(spec: ModelSpec, autoencoder: Any) -> int:
+    """Bytes that every clip takes to encode, its pixels too: a draft, the end of the clip before, or a portrait."""
+    geometry, latents = spec.geometry, 1
+    if spec.refines or not spec.carry.continuous:
+        latents = geometry.latents(geometry.frames if spec.refines else geometry.context)
+    filled(autoencoder)
+    with PeakMemory() as memory:
+        autoencoder.encode(torch.empty(1, 3, geometry.stride * (latents - 1) + 1, *spec.size))
+    return memory.peak
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """From encoded clips to batches: cut clips out, say who is where, drop conditions."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +17,10 @@ from enliven.media.regions import Box, box_masks, speaker_regions
 from enliven.media.speakers import person_boxes
 from enliven.models.audio import Outside, SpeechFeatures
 from enliven.train.cuts import Cutting
+from enliven.train.processes import from_first
 from enliven.types import Conditioning, Text
 
+LOOKING = 200  # batches until new clips are looked for
 MISSED = 0.04  # of the height of a picture: how far found faces are off at most
 
 
@@ -53,7 +56,10 @@ class Listening:
 
 
 class ClipBatches:
-    """An endless stream of batches from a folder of encoded clips, all of as many people, all kept in memory."""
+    """An endless stream of batches from a folder of encoded clips, all of as many people, all kept in memory.
+
+    Of several processes, all have the clips that the first finds.
+    """
 
     def __init__(
         self,
@@ -73,9 +79,9 @@ class ClipBatches:
 
     def look(self) -> None:
         """Take in clips that have come since the last look."""
-        for path in sorted(self.folder.glob("*.safetensors")):
-            if path.name not in self.clips:
-                self.clips[path.name] = load_encoded(path)
+        for name in from_first(lambda: sorted(path.name for path in self.folder.glob("*.safetensors"))):
+            if name not in self.clips:
+                self.clips[name] = load_encoded(self.folder / name)
         if not self.clips:
             raise ConfigError(f"no encoded clips in {self.folder}", hint="encode some first")
         for caption in {clip.caption for clip in self.clips.values()} | {""}:
@@ -83,13 +89,8 @@ class ClipBatches:
                 self.texts[caption] = self.embed([caption])
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        """Batches without end; new clips are looked for every 200 batches."""
-        count = 0
-        while True:
-            count += 1
-            if count % 200 == 0:
-                self.look()
-            yield self.make()
+        """Batches without end; new clips are looked for every so many."""
+        return _endless(self)
 
     def make(self) -> Mapping[str, Any]:
         """One batch: ``clip`` with true latents, ``given`` clean latents as the backbone sees them, ``cond``.
@@ -111,11 +112,26 @@ class MixedBatches:
             raise ConfigError(f"the shares of batches are {shares}", hint="give shares of 0 or more that add up to 1")
         self.shares, self.kinds = torch.tensor(shares, dtype=torch.float32), [batches for _, batches in kinds]
 
+    def look(self) -> None:
+        """Take in clips of every kind."""
+        for batches in self.kinds:
+            batches.look()
+
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        """Batches without end; the kind is drawn from torch's generator."""
-        streams = [iter(batches) for batches in self.kinds]
-        while True:
-            yield next(streams[int(torch.multinomial(self.shares, 1))])
+        """Batches without end; new clips are looked for every so many."""
+        return _endless(self)
+
+    def make(self) -> Mapping[str, Any]:
+        """One batch; the kind is drawn from torch's generator."""
+        return self.kinds[int(torch.multinomial(self.shares, 1))].make()
+
+
+def _endless(batches: ClipBatches | MixedBatches) -> Iterator[Mapping[str, Any]]:
+    """Processes that learn together take equally many batches, and so look together, whatever kinds they draw."""
+    for count in itertools.count(1):
+        if count % LOOKING == 0:
+            batches.look()
+        yield batches.make()
 
 
 def make_batch(

@@ -65,6 +65,15 @@ def collected(own: Sequence[T]) -> list[T]:
     return [each for part in parts for each in part]
 
 
+def from_first(find: Callable[[], T]) -> T:
+    """What the first process finds, in all of them: files may come while they look. All have to ask."""
+    rank, count = rank_and_count()
+    found = [find() if rank == 0 else None]
+    if count > 1:
+        distributed.broadcast_object_list(found)
+    return found[0]  # type: ignore[return-value]
+
+
 def agreed(*own: bool) -> tuple[bool, ...]:
     """Of each, whether it holds for any process."""
     return own if rank_and_count()[1] == 1 else tuple(map(bool, summed(torch.tensor(own, dtype=torch.float)).tolist()))

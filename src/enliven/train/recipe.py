@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from enliven.data.manifest import read_manifest
+from enliven.data.manifest import Manifest
 from enliven.data.order import Order, Process
 from enliven.errors import ConfigError, RequestError
 from enliven.media.mux import write_video
@@ -31,7 +31,7 @@ from enliven.train.flow import FlowObjective, NoiseLevels
 from enliven.train.lora import running, save_lora
 from enliven.train.processes import first_alone, joined, meet, rank_and_count
 from enliven.train.sharding import whole
-from enliven.train.sources import Source, Telling, open_sources
+from enliven.train.sources import Source, Telling, open_sources, read_sources
 from enliven.train.texts import TextStore, encode_texts, encoder_name
 from enliven.train.trainer import Sample, TrainConfig, Trainer
 from enliven.types import OnProgress, ignore_progress
@@ -39,6 +39,7 @@ from enliven.types import OnProgress, ignore_progress
 log = logging.getLogger(__name__)
 
 ALL = ""  # found in every name
+Found = Sequence[tuple[Source, Manifest]]  # the same for all stages, for no clip to come in between
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,25 +150,24 @@ def train_recipe(recipe: BackboneRecipe, stages: Sequence[str] = (), on_progress
     beginning = find_beginning(recipe.model, recipe.weights, recipe.base)
     with joined(recipe.device):
         tell = ignore_progress if rank_and_count()[0] else on_progress
+        sources = read_sources(recipe.sources)
         for name in stages or STAGES:
-            STAGES[name](recipe, beginning, tell)
+            STAGES[name](recipe, beginning, sources, tell)
             meet()
     return recipe.result
 
 
-def _texts(recipe: BackboneRecipe, beginning: Beginning, on_progress: OnProgress) -> None:
+def _texts(recipe: BackboneRecipe, beginning: Beginning, sources: Found, on_progress: OnProgress) -> None:
     """Encode every caption that any clip has."""
-    captions = {
-        c for source in recipe.sources for c in read_manifest(source.shards).table.column("caption").to_pylist()
-    }
+    captions = {caption for _, manifest in sources for caption in manifest.table.column("caption").to_pylist()}
     text = beginning.parts["text"]
     encode_texts(captions, lambda: text.load().to(recipe.device), _store(recipe, beginning), on_progress, _process())
 
 
-def _backbone(recipe: BackboneRecipe, beginning: Beginning, on_progress: OnProgress) -> None:
+def _backbone(recipe: BackboneRecipe, beginning: Beginning, sources: Found, on_progress: OnProgress) -> None:
     torch.manual_seed(recipe.seed)
     batches = open_sources(
-        recipe.sources,
+        sources,
         beginning.spec,
         beginning.parts["audio"].shapes(),
         TextStore(_store(recipe, beginning), beginning.spec.params.text.length),
@@ -234,7 +234,7 @@ def _process() -> Process:
     return Process(rank, count)
 
 
-STAGES: Mapping[str, Callable[[BackboneRecipe, Beginning, OnProgress], None]] = {
+STAGES: Mapping[str, Callable[[BackboneRecipe, Beginning, Found, OnProgress], None]] = {
     "texts": _texts,
     "backbone": _backbone,
 }

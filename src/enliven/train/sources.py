@@ -7,11 +7,12 @@ and the audio window, a fixed number of features, spans less time where they com
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from enliven.data.encoded import EncodedClip
-from enliven.data.manifest import Manifest
+from enliven.data.manifest import Manifest, read_manifest
 from enliven.data.order import ALONE, Order, Process, drawn
 from enliven.data.streams import ClipStream
 from enliven.errors import ConfigError
@@ -20,6 +21,7 @@ from enliven.systems.spec import ModelSpec, adjusted
 from enliven.train.backbones import cuts, listening
 from enliven.train.batches import Drops
 from enliven.train.cuts import Cutting, PivotCuts, StitchedCuts
+from enliven.train.processes import from_first
 from enliven.train.shard_batches import ShardBatches
 from enliven.types import Text
 
@@ -88,8 +90,16 @@ class ShardMix:
         self.step = state["step"]
 
 
+def read_sources(sources: Sequence[Source]) -> list[tuple[Source, Manifest]]:
+    """Each source with what lies in it; of several processes, all have what the first finds: more may come meanwhile.
+
+    Raises as ``read_manifest``.
+    """
+    return [(source, from_first(partial(read_manifest, source.shards))) for source in sources]
+
+
 def open_sources(
-    sources: Sequence[Source],
+    sources: Sequence[tuple[Source, Manifest]],
     spec: ModelSpec,
     ears: AudioEncoder,
     embed: Callable[[Sequence[str]], Text],
@@ -102,10 +112,10 @@ def open_sources(
     Raises ConfigError for shards of another model, clips that are too short, and more voices than the model hears.
     """
     kinds = []
-    for number, source in enumerate(sources):
+    for number, (source, manifest) in enumerate(sources):
         own = replace(order, seed=order.seed + number)  # other chances than in the other sources
-        stream = ClipStream([(1.0, source.shards)], own, process)
-        manifest, reader = stream.folders[0].manifest, stream.folders[0].reader
+        stream = ClipStream([(1.0, source.shards)], own, process, [manifest])
+        reader = stream.folders[0].reader
         people = int(manifest.column("people").max())
         cut = _cut(spec, telling, people)
         heard = replace(listening(spec, ears), stride=features_per_frame(manifest, source.shards))
