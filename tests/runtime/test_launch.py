@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from enliven.errors import RequestError
 from enliven.runtime.launch import failing, from_first, leads, meeting_place, process_count, process_rank
 from several_processes import run_together
 
@@ -30,10 +31,17 @@ def test_of_three_processes_that_fail_one_speaks(tmp_path: Path) -> None:
     assert sorted(told[1:]) == ["3 False False", "3 False True"]
 
 
+def refuse() -> None:
+    raise RequestError("of the first" if leads() else "of another", hint="ask the first")
+
+
 def ask_the_first(folder: Path) -> None:
     numbers = count(10 * process_rank())
     found = [from_first(lambda: (Path(f"found by {process_rank()}"), next(numbers))) for _ in range(3)]
     assert found == [(Path("found by 0"), number) for number in range(3)]
+    with pytest.raises(RequestError, match="of the first") as refused:
+        from_first(refuse)
+    assert refused.value.hint == "ask the first"
     if not leads():
         time.sleep(0.5)  # while the first, in which they meet, may end
         (folder / str(process_rank())).touch()

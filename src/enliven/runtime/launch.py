@@ -14,6 +14,8 @@ from functools import cache
 from itertools import count
 from typing import Any, TypeVar
 
+from enliven.errors import EnlivenError
+
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)  # while others read, decode or write
@@ -49,20 +51,27 @@ def meeting_place() -> Any:
 def from_first(find: Callable[[], T]) -> T:
     """What the first process finds, in all of them: what they do next may follow from it.
 
-    All have to ask. The first goes on when all others know: they meet in it, and it may end at once.
+    All have to ask, and all fail where the first does. It goes on when all others know: they meet in it, and it may end
+    at once.
     """
     if process_count() == 1:
         return find()
     store, name = meeting_place(), f"finding {next(FINDINGS)}"
+    found: T | EnlivenError
     if leads():
-        found = find()
+        try:
+            found = find()
+        except EnlivenError as error:
+            found = error
         store.set(name, pickle.dumps(found))
         store.wait([f"{name} known"], PATIENCE)
-        return found
-    store.wait([name], PATIENCE)
-    found = pickle.loads(store.get(name))
-    if store.add(f"{name} known by", 1) == process_count() - 1:
-        store.set(f"{name} known", "")
+    else:
+        store.wait([name], PATIENCE)
+        found = pickle.loads(store.get(name))
+        if store.add(f"{name} known by", 1) == process_count() - 1:
+            store.set(f"{name} known", "")
+    if isinstance(found, EnlivenError):
+        raise found
     return found
 
 
