@@ -66,7 +66,7 @@ def test_silence_is_heard_and_null_audio_is_zeros(taught: Path, tmp_path: Path) 
     assert isinstance(deaf.pipeline, Deaf)
     request = request_for(case(1.0).silent(), tmp_path, (32, 32))
     heard, unheard = (
-        each.pipeline.encode(request, each.pipeline.spec).voice.features[0].features for each in (silent, deaf)
+        each.pipeline.encode(request, each.pipeline.spec).voice.features[0].features[:] for each in (silent, deaf)
     )
     assert heard.any()
     assert not unheard.any()
