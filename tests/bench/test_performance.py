@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from bench_cases import case
+from enliven.bench import performance
+from enliven.bench.cases import held_out
 from enliven.bench.performance import (
     Performance,
     decode_only,
@@ -70,7 +72,12 @@ def test_a_decoder_is_chosen_by_name(tmp_path: Path) -> None:
     assert perform(pipeline, request, tmp_path).video_seconds == 1.0
 
 
-def test_what_is_measured_apart_is_given_its_files() -> None:
-    seen = perform_apart(0.4)
-    assert seen.video_seconds == 0.4
-    assert seen.peak_mib > 100  # with torch and the weights
+def test_what_is_measured_apart_is_given_files_and_draws_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert perform_apart(0.4).video_seconds == 0.4
+    options = performance._given(0.4, performance.MODEL, tmp_path)
+    monkeypatch.delattr(performance, "request_for")  # what draws
+    asked = performance._asked(["--seconds", "0.4", *options])
+    assert asked.seed == held_out(1)[0].seed
+    assert performance._measured(asked).video_seconds == 0.4
+    with pytest.raises(SystemExit):
+        performance._asked(options[:2])

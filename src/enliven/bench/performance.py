@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -112,7 +112,8 @@ def perform_apart(
 def _given(seconds: float, model: str, folder: Path) -> list[str]:
     """The files of a long speech, written into ``folder``, and its prompt, as options."""
     request = request_for(long_case(held_out(3), seconds), folder, find_model(model).size)
-    return ["--portrait", str(request.portrait), "--audio", str(request.audio[0]), "--prompt", request.prompt]
+    files = ["--portrait", str(request.portrait), "--audio", str(request.audio[0])]
+    return [*files, "--prompt", request.prompt, "--seed", str(request.seed)]
 
 
 def peak_mib() -> float:
@@ -130,6 +131,11 @@ def _median(values: tuple[float, ...]) -> float:
 
 def main() -> None:
     """Measure, and write JSON to standard output."""
+    asked = _asked(sys.argv[1:])
+    sys.stdout.write(json.dumps(asdict(_measured(asked))) + "\n")
+
+
+def _asked(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="time and memory of one generation, as JSON")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--model", default=MODEL)
@@ -138,7 +144,11 @@ def main() -> None:
     parser.add_argument("--portrait", type=Path, help="with --audio: what to generate from, instead of drawings")
     parser.add_argument("--audio", type=Path)
     parser.add_argument("--prompt", default="")
-    sys.stdout.write(json.dumps(asdict(_measured(parser.parse_args()))) + "\n")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args(arguments)
+    if bool(asked.audio) != bool(asked.portrait):
+        parser.error("give --portrait and --audio, or neither")
+    return asked
 
 
 def _measured(asked: argparse.Namespace) -> Performance:
@@ -153,6 +163,7 @@ def _measured(asked: argparse.Namespace) -> Performance:
         prompt=asked.prompt,
         portrait=asked.portrait,
         seconds=asked.seconds,
+        seed=asked.seed,
         decoder=asked.decoder,
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -51,9 +51,10 @@ def batch(  # noqa: PLR0913 - they are flags
     from enliven.commands.generate import RUNS
     from enliven.commands.progress import listener
     from enliven.runtime.launch import leads
-    from enliven.runtime.mesh import Parallel, leave
+    from enliven.runtime.mesh import Parallel, leave, require_processes
 
     shared, items, folder = Parallel.parse(opened.parallel), read_list(videos), output or RUNS / videos.resolve().stem
+    require_processes(shared)
     outcomes: dict[str, Outcome] = {}
     stopped = False
     try:

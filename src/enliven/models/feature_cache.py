@@ -50,11 +50,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "enliven"
 
 
-class StoredFrames:
+class StoredFeatures:
     """Audio frames in a safetensors file, each stretch read when asked for: ``AudioFrames``.
 
-    The file stays open, and so readable, when the cache drops it meanwhile. Raises OSError or SafetensorError for a
-    file that is not whole, and StorageError when it becomes shorter later.
+    The file stays open, and so readable on a disk of this machine, when the cache drops it meanwhile. Raises OSError
+    or SafetensorError for a file that is not whole, and StorageError when it can no longer be read later.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,14 +74,19 @@ class StoredFrames:
     def __getitem__(self, frames: slice) -> Float[Tensor, "_ layers c"]:
         first, stop, _ = frames.indices(len(self))
         read = torch.empty(max(0, stop - first), *self.shape[1:])
-        with self._reading:
-            self._file.seek(self._start + 4 * first * self.shape[1:].numel())
-            if self._file.readinto(read.numpy().data) != 4 * read.numel():
-                raise StorageError(
-                    f"{self._file.name} became shorter while it was read",
-                    hint=f"delete {self._file.name} and try again",
-                )
+        try:
+            with self._reading:
+                self._file.seek(self._start + 4 * first * self.shape[1:].numel())
+                whole = self._file.readinto(read.numpy().data) == 4 * read.numel()
+        except OSError as error:
+            raise self._lost(str(error)) from error
+        if not whole:
+            raise self._lost("it became shorter")
         return read
+
+    def _lost(self, why: str) -> StorageError:
+        name = self._file.name
+        return StorageError(f"{name} can no longer be read: {why}", hint=f"delete {name} and try again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +104,10 @@ class FeatureCache:
         features = self._make(path, encoder, prepared) if stored is None else stored
         return SpeechFeatures(features, encoder.rate, encoder.outside)
 
-    def _read(self, path: Path) -> StoredFrames | None:
+    def _read(self, path: Path) -> StoredFeatures | None:
         """The features of a file; None where there is no whole one."""
         try:
-            features = StoredFrames(path)
+            features = StoredFeatures(path)
         except (OSError, SafetensorError):
             return None
         with suppress(OSError):  # a read-only disk

@@ -13,9 +13,10 @@ def give_back_large() -> None:
     """Memory of 4 MiB and more goes back to the system when it is freed, for the rest of the process.
 
     By itself glibc learns from what is freed to keep ever larger blocks in its heap. That frays, and a long video takes
-    some more memory than a short one. ``MALLOC_MMAP_THRESHOLD_`` in the environment wins; other C libraries stay as
-    they are.
+    some more memory than a short one. What the environment says of the threshold wins; other C libraries stay as they
+    are.
     """
-    if sys.platform == "linux" and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+    asked = "MALLOC_MMAP_THRESHOLD_" in os.environ or "malloc.mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "")
+    if sys.platform == "linux" and not asked:
         with suppress(AttributeError):
             ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE)

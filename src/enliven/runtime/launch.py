@@ -57,12 +57,8 @@ def from_first(find: Callable[[], T]) -> T:
     if process_count() == 1:
         return find()
     store, name = meeting_place(), f"finding {next(FINDINGS)}"
-    found: T | EnlivenError
     if leads():
-        try:
-            found = find()
-        except EnlivenError as error:
-            found = error
+        found = caught(find)
         store.set(name, pickle.dumps(found))
         store.wait([f"{name} known"], PATIENCE)
     else:
@@ -70,6 +66,19 @@ def from_first(find: Callable[[], T]) -> T:
         found = pickle.loads(store.get(name))
         if store.add(f"{name} known by", 1) == process_count() - 1:
             store.set(f"{name} known", "")
+    return unless_failed(found)
+
+
+def caught(find: Callable[[], T]) -> T | EnlivenError:
+    """What is found, or why not: to be told to other processes."""
+    try:
+        return find()
+    except EnlivenError as error:
+        return error
+
+
+def unless_failed(found: T | EnlivenError) -> T:
+    """What was found; raises why it was not."""
     if isinstance(found, EnlivenError):
         raise found
     return found

@@ -101,18 +101,22 @@ class Mesh:
         return DeviceMesh(self.device.type, torch.arange(self.parallel.processes))
 
 
-def join(parallel: Parallel, device: str = "auto") -> Mesh | None:
-    """Meet the other processes that were started with this one; each has a GPU of its own, where there are any.
-
-    One that is alone has nobody to meet. Raises ConfigError where another number was started than the work is to be
-    shared among.
-    """
+def require_processes(parallel: Parallel) -> None:
+    """Raise ConfigError where another number was started than the work is to be shared among."""
     if process_count() != parallel.processes:
         raise ConfigError(
             f"--parallel {parallel} is for {parallel.processes} processes, but {process_count()} started",
             hint=f"let context times guidance be {process_count()}, "
             f"or start it as: torchrun --nproc-per-node {parallel.processes} -m enliven generate ...",
         )
+
+
+def join(parallel: Parallel, device: str = "auto") -> Mesh | None:
+    """Meet the other processes that were started with this one; each has a GPU of its own, where there are any.
+
+    One that is alone has nobody to meet. Raises as ``require_processes``.
+    """
+    require_processes(parallel)
     if parallel.processes == 1:
         return None
     chosen = own_device(device)

@@ -25,7 +25,7 @@ from enliven.systems.spec import ModelSpec
 from enliven.types import UNHEARD, Conditioning, LatentLayout, Text
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-FEW = (2, 3)  # latents whose decoding tells that of any number
+FEW = (2, 3)  # latents that tell what any number of them takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +181,14 @@ def _encoding(spec: ModelSpec, autoencoder: Any) -> int:
     if spec.refines or not spec.carry.continuous:
         latents = geometry.latents(geometry.frames if spec.refines else geometry.context)
     filled(autoencoder)
-    with PeakMemory() as memory:
-        autoencoder.encode(torch.empty(1, 3, geometry.stride * (latents - 1) + 1, *spec.size))
-    return memory.peak
+
+    def peak(count: int) -> int:
+        with PeakMemory() as memory:
+            autoencoder.encode(torch.empty(1, 3, geometry.stride * (count - 1) + 1, *spec.size))
+        return memory.peak
+
+    few, more = FEW
+    return peak(latents) if latents <= more else peak(few) + (latents - few) * (peak(more) - peak(few))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from enliven.media.regions import Box, box_masks, speaker_regions
 from enliven.media.speakers import person_boxes
 from enliven.models.audio import Outside, SpeechFeatures
 from enliven.train.cuts import Cutting
-from enliven.train.processes import from_first
+from enliven.train.processes import broadcast
 from enliven.types import Conditioning, Text
 
 LOOKING = 200  # batches until new clips are looked for
@@ -79,7 +79,7 @@ class ClipBatches:
 
     def look(self) -> None:
         """Take in clips that have come since the last look."""
-        for name in from_first(lambda: sorted(path.name for path in self.folder.glob("*.safetensors"))):
+        for name in broadcast(lambda: sorted(path.name for path in self.folder.glob("*.safetensors"))):
             if name not in self.clips:
                 self.clips[name] = load_encoded(self.folder / name)
         if not self.clips:

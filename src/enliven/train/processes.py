@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+from enliven.runtime.launch import caught, unless_failed
 
 T = TypeVar("T")
 
@@ -65,13 +67,14 @@ def collected(own: Sequence[T]) -> list[T]:
     return [each for part in parts for each in part]
 
 
-def from_first(find: Callable[[], T]) -> T:
-    """What the first process finds, in all of them: files may come while they look. All have to ask."""
+def broadcast(find: Callable[[], T]) -> T:
+    """What the first process finds, in all of them: files may come while they look. All ask; all fail where it does."""
     rank, count = rank_and_count()
-    found = [find() if rank == 0 else None]
-    if count > 1:
-        distributed.broadcast_object_list(found)
-    return found[0]  # type: ignore[return-value]
+    if count == 1:
+        return find()
+    found: list[Any] = [caught(find) if rank == 0 else None]
+    distributed.broadcast_object_list(found)
+    return unless_failed(found[0])
 
 
 def agreed(*own: bool) -> tuple[bool, ...]:

@@ -21,7 +21,7 @@ from enliven.systems.spec import ModelSpec, adjusted
 from enliven.train.backbones import cuts, listening
 from enliven.train.batches import Drops
 from enliven.train.cuts import Cutting, PivotCuts, StitchedCuts
-from enliven.train.processes import from_first
+from enliven.train.processes import broadcast
 from enliven.train.shard_batches import ShardBatches
 from enliven.types import Text
 
@@ -95,7 +95,7 @@ def read_sources(sources: Sequence[Source]) -> list[tuple[Source, Manifest]]:
 
     Raises as ``read_manifest``.
     """
-    return [(source, from_first(partial(read_manifest, source.shards))) for source in sources]
+    return [(source, broadcast(partial(read_manifest, source.shards))) for source in sources]
 
 
 def open_sources(

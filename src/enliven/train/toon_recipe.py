@@ -84,6 +84,8 @@ class ToonRecipe:
         first, count = self.part
         if not 0 <= first < count:
             raise RequestError(f"part {first} of {count}", hint="count parts from 0: [0, 2] and [1, 2] are all of two")
+        if self.adversarial < 0:
+            raise RequestError(f"adversarial is {self.adversarial:g}", hint="give 0 for no such phase, or more")
         if self.groups and find_model(self.model).geometry.pivot:
             raise RequestError(f"{self.model} hears one voice", hint="leave out pairs and trios")
 
