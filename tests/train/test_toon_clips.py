@@ -4,15 +4,23 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
+import torch
 
+from enliven.data.clips import make_clip
 from enliven.data.encoded import load_encoded
+from enliven.data.groups import any_group
 from enliven.models.networks import save_network
+from enliven.toonworld.voice import SHIPPED, load_speech
 from enliven.train.toon import train_toon
+from enliven.train.toon_clips import recorded
 from enliven.train.toon_recipe import Groups, ToonRecipe
 from tiny import tiny_networks
 from toon_recipes import short_recipe
+
+SPEECH = [SHIPPED / f"{name}.flac" for name in ("ciao", "bonjour")]
 
 
 @pytest.fixture
@@ -51,3 +59,20 @@ def test_processes_share_the_work(recipe: ToonRecipe) -> None:
         drawn, encoded = recipe.folder / "clips", recipe.folder / "encoded"
         for folder in (drawn, encoded):
             assert len(list(folder.iterdir())) == (2, 3)[part]
+
+
+def test_a_share_of_clips_sounds_recorded_and_looks_as_before() -> None:
+    spoken = make_clip(3, load_speech("ciao"), frames=9, size=(16, 16))
+    pair = any_group(3, SPEECH, people=2, frames=9)
+    sight = replace(spoken, samples=torch.zeros(0))
+    for clip in (spoken, pair, sight):
+        assert recorded(clip, Random(1), share=0.0) is clip
+    assert recorded(sight, Random(1), share=1.0) is sight
+    noisy, voices = recorded(spoken, Random(1), share=1.0), recorded(pair, Random(1), share=1.0).voices
+    assert noisy.frames is spoken.frames
+    assert noisy.samples.shape == spoken.samples.shape
+    assert voices.shape == pair.voices.shape
+    assert not torch.allclose(noisy.samples, spoken.samples, atol=1e-3)
+    assert not torch.allclose(voices, pair.voices, atol=1e-3)
+    made = [recorded(spoken, Random(seed), share=0.3) is not spoken for seed in range(200)]
+    assert 40 < sum(made) < 80

@@ -1,9 +1,13 @@
 """Clips of the drawn world as a backbone learns from them: encoded once, mixed as the recipe says."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
+from random import Random
+
+import torch
 
 from enliven.data.clips import ToonClip, shrunk
 from enliven.data.encoded import encode_clip, save_encoded
@@ -13,6 +17,7 @@ from enliven.models.networks import load_network
 from enliven.models.text import TextEncoder
 from enliven.models.vae import ToonAutoencoder
 from enliven.systems import find_model
+from enliven.train.augment_speech import disturb
 from enliven.train.backbones import cuts, listening
 from enliven.train.batches import ClipBatches, MixedBatches
 from enliven.train.toon_recipe import Budget, ToonRecipe
@@ -30,9 +35,19 @@ def encode_clips(recipe: ToonRecipe, on_progress: OnProgress) -> None:
         for seed in seeds:
             stored = folder / f"{seed:07d}.safetensors"
             if not stored.exists() or stored.stat().st_mtime < trained:  # of other encoders than now
-                save_encoded(encode_clip(draw(seed), autoencoder, hearing, seed=seed), stored)
+                clip = recorded(draw(seed), Random(seed), recipe.recorded)
+                save_encoded(encode_clip(clip, autoencoder, hearing, seed=seed), stored)
             done += 1
             on_progress(Progress("", done, sum(len(seeds) for _, _, seeds in kinds)))
+
+
+def recorded(clip: ToonClip | GroupClip, random: Random, share: float) -> ToonClip | GroupClip:
+    """A ``share`` of clips sound as if recorded in some room: who knows clean speech alone mishears people."""
+    if random.random() >= share:
+        return clip
+    if isinstance(clip, GroupClip):
+        return replace(clip, voices=torch.stack([disturb(voice, random) for voice in clip.voices]))
+    return replace(clip, samples=disturb(clip.samples, random)) if len(clip.samples) else clip
 
 
 def _kinds(recipe: ToonRecipe) -> list[tuple[Path, Callable[[int], ToonClip | GroupClip], range]]:

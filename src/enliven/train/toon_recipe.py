@@ -39,8 +39,9 @@ class ToonRecipe:
 
     ``folder`` holds data and checkpoints, ``weights`` receives the trained networks. The backbone learns from
     ``clips`` of ``frames`` video frames, a share of ``sights`` among them without people, of ``failures``, and of
-    ``moves`` away from their pivot; the autoencoder from the first ``drawn`` of them, and at last from what the
-    backbone makes of those (``polishing``), so many batches of ``guesses``. ``half`` is the backbone's training at half
+    ``moves`` away from their pivot; a share of them sounds ``recorded`` in some room. The autoencoder learns from the
+    first ``drawn`` of them, and at last from what the backbone makes of those (``polishing``), so many batches of
+    ``guesses``. ``half`` is the backbone's training at half
     the size, before that at full size; a codebook of so many ``centroids`` is fitted. Pictures of the efficient decoder
     are to look real to a discriminator, as strongly as ``adversarial`` says.
     ``warm_start`` begins with the weights already there instead of from chance. With ``pairs`` and ``trios`` the
@@ -60,6 +61,7 @@ class ToonRecipe:
     sights: float = 0.0
     failures: float = 0.0
     moves: float = 0.0
+    recorded: float = 0.5
     centroids: int = 0
     moving_weight: float = 3.0
     guesses: int = 150
