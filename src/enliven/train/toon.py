@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from torch import nn
 
 from enliven.errors import RequestError
 from enliven.models.codebook import save_codebook
@@ -112,8 +113,21 @@ def _train_backbone(recipe: ToonRecipe, budget: Budget, name: str, *, warm: bool
     network = load_network(folder).requires_grad_(requires_grad=True) if warm else build_network(spec.params.backbone)
     batches = clip_batches(recipe, budget, "half-encoded") if name == "half" else mixed_batches(recipe, budget)
     config = replace(recipe.training(budget, name), ema=0.997)
-    objective = FlowObjective(network, moving_weight=recipe.moving_weight)
+    objective, before = (
+        FlowObjective(network, moving_weight=recipe.moving_weight),
+        load_network(folder) if warm else None,
+    )
     train_backbone(config, objective, iter(batches), spec, recipe.weights, on_progress)
+    if before is not None and recipe.kept:
+        first_alone(lambda: save_network(blended(load_network(folder), before, recipe.kept), folder))
+
+
+@torch.no_grad()
+def blended(network: nn.Module, other: nn.Module, share: float) -> nn.Module:
+    """``network`` with a ``share`` of another's weights: the mean of where two runs ended is often better than either."""
+    for value, theirs in zip(network.parameters(), other.parameters(), strict=True):
+        value.lerp_(theirs, share)
+    return network
 
 
 def _lora(recipe: ToonRecipe, on_progress: OnProgress) -> None:

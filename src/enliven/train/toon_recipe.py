@@ -48,7 +48,7 @@ class ToonRecipe:
     backbone also learns who says what, from clips of two and of three people. Several processes draw and encode side
     by side when each does another ``part``: the first number of it, counted from 0, of as many as the second says.
     At last a ``lora`` may learn (``adapting``) beside the backbone. Where a clip moves, errors weigh up to
-    ``1 + moving_weight`` times as much.
+    ``1 + moving_weight`` times as much. Of the weights with which a backbone begins, a share is ``kept`` in the mean.
     """
 
     folder: Path
@@ -64,6 +64,7 @@ class ToonRecipe:
     recorded: float = 0.5
     centroids: int = 0
     moving_weight: float = 3.0
+    kept: float = 0.0
     guesses: int = 150
     adversarial: float = 0.0
     device: str = "cpu"
