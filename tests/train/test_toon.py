@@ -1,9 +1,11 @@
 """The stages of a toon model: each takes steps, and a model comes out that speaks."""
 
+import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from enliven.errors import RequestError
 from enliven.models.longcat import LongCatParams
@@ -13,7 +15,7 @@ from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.systems import MODELS, find_model
 from enliven.systems.spec import ModelSpec
-from enliven.train.toon import STAGES, Budget, train_toon
+from enliven.train.toon import STAGES, Budget, blended, train_toon
 from toon_recipes import short_recipe
 
 
@@ -47,6 +49,21 @@ def test_every_stage_takes_steps_and_the_model_speaks(
     assert (networks.codebook is not None) == bool(recipe.centroids)
     video = AvatarPipeline(spec, networks).generate(GenerateRequest(seconds=0.2, steps=1, prompt="A cartoon man."))
     assert video.frames.shape == (5, 3, *spec.size)
+    for kept in (1.0, 0.0):
+        shutil.rmtree(recipe.folder / "backbone")
+        train_toon(replace(recipe, warm_start=True, kept=kept), ["backbone"])
+        learnt = load_networks(recipe.weights).backbone.state_dict()
+        same = [torch.equal(learnt[name], value) for name, value in networks.backbone.state_dict().items()]
+        assert all(same) == bool(kept)
+
+
+def test_two_networks_are_blended_weight_by_weight() -> None:
+    one, other = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    for network, value in ((one, 1.0), (other, 5.0)):
+        torch.nn.init.constant_(network.weight, value)
+        torch.nn.init.constant_(network.bias, -value)
+    mean = blended(one, other, 0.25)
+    assert (mean.weight.item(), mean.bias.item(), other.weight.item()) == (2, -2, 5)
 
 
 def test_an_unknown_stage_is_refused_before_any_other_runs(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def _train_backbone(recipe: ToonRecipe, budget: Budget, name: str, *, warm: bool
 
 @torch.no_grad()
 def blended(network: nn.Module, other: nn.Module, share: float) -> nn.Module:
-    """``network`` with a ``share`` of another's weights: the mean of where two runs ended is often better than either."""
+    """``network`` with a ``share`` of another's weights: the mean of two runs is often better than either."""
     for value, theirs in zip(network.parameters(), other.parameters(), strict=True):
         value.lerp_(theirs, share)
     return network
