@@ -55,6 +55,12 @@ def test_every_stage_takes_steps_and_the_model_speaks(
         learnt = load_networks(recipe.weights).backbone.state_dict()
         same = [torch.equal(learnt[name], value) for name, value in networks.backbone.state_dict().items()]
         assert all(same) == bool(kept)
+    shutil.rmtree(recipe.folder / "backbone")
+    halves = []
+    for _ in range(2):  # a finished run that is started again changes nothing
+        train_toon(replace(recipe, warm_start=True, kept=0.5), ["backbone"])
+        halves.append(load_networks(recipe.weights).backbone.state_dict())
+    assert all(torch.equal(halves[1][name], value) for name, value in halves[0].items())
 
 
 def test_two_networks_are_blended_weight_by_weight() -> None:

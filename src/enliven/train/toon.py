@@ -113,13 +113,12 @@ def _train_backbone(recipe: ToonRecipe, budget: Budget, name: str, *, warm: bool
     network = load_network(folder).requires_grad_(requires_grad=True) if warm else build_network(spec.params.backbone)
     batches = clip_batches(recipe, budget, "half-encoded") if name == "half" else mixed_batches(recipe, budget)
     config = replace(recipe.training(budget, name), ema=0.997)
-    objective, before = (
-        FlowObjective(network, moving_weight=recipe.moving_weight),
-        load_network(folder) if warm else None,
-    )
+    objective, begun = FlowObjective(network, moving_weight=recipe.moving_weight), recipe.folder / name / "begun"
+    if warm and recipe.kept and not begun.exists():  # a run that goes on began with the same
+        first_alone(lambda: save_network(load_network(folder), begun, torch.float32))
     train_backbone(config, objective, iter(batches), spec, recipe.weights, on_progress)
-    if before is not None and recipe.kept:
-        first_alone(lambda: save_network(blended(load_network(folder), before, recipe.kept), folder))
+    if warm and recipe.kept:
+        first_alone(lambda: save_network(blended(load_network(folder), load_network(begun), recipe.kept), folder))
 
 
 @torch.no_grad()

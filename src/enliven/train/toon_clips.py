@@ -42,7 +42,7 @@ def encode_clips(recipe: ToonRecipe, on_progress: OnProgress) -> None:
 
 
 def recorded(clip: ToonClip | GroupClip, random: Random, share: float) -> ToonClip | GroupClip:
-    """A ``share`` of clips sound as if recorded in some room: who knows clean speech alone mishears people."""
+    """A ``share`` of clips sound as if recorded in some room, with noise, and at times with music."""
     if random.random() >= share:
         return clip
     if isinstance(clip, GroupClip):

@@ -61,7 +61,7 @@ class ToonRecipe:
     sights: float = 0.0
     failures: float = 0.0
     moves: float = 0.0
-    recorded: float = 0.5
+    recorded: float = 0.0
     centroids: int = 0
     moving_weight: float = 3.0
     kept: float = 0.0
