@@ -92,6 +92,18 @@ def test_a_student_may_be_a_lora(recipe: StudentRecipe) -> None:
     assert sorted(path.name for path in recipe.weights.iterdir()) == ["backbone", "model.json"], "the LoRA is gone"
 
 
+def test_a_student_may_imitate_first(recipe: StudentRecipe) -> None:
+    distill(replace(recipe, imitating=0.02, imitation_rate=0.1, minutes=0))
+    imitated = load_networks(recipe.weights).backbone.state_dict()
+    teacher = load_networks(recipe.teacher).backbone.state_dict()
+    assert any((imitated[name] - teacher[name]).abs().max() > 1e-3 for name in teacher)
+    assert not (recipe.folder / "checkpoint").exists()
+    distill(replace(recipe, imitating=0.02, imitation_rate=0.1, student_rate=1e-4))
+    matched = load_networks(recipe.weights).backbone.state_dict()
+    far = [(matched[name] - imitated[name]).abs().max().item() for name in teacher]
+    assert 0 < max(far) < 0.01, "the second lesson begins where the first has ended"
+
+
 def test_what_cannot_be_is_refused_before_anything_is_written(recipe: StudentRecipe, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="tiny is no student"):
         distill(replace(recipe, model="tiny"))
@@ -99,6 +111,8 @@ def test_what_cannot_be_is_refused_before_anything_is_written(recipe: StudentRec
         distill(replace(recipe, weights=recipe.teacher))
     with pytest.raises(WeightsError, match="holds no backbone, audio, text of a teacher"):
         distill(replace(recipe, teacher=tmp_path / "encoded"))
+    with pytest.raises(RequestError, match="0 minutes"):
+        replace(recipe, minutes=0)
     assert not recipe.folder.exists()
     assert not recipe.weights.exists()
 

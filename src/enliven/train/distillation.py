@@ -61,14 +61,21 @@ class Trajectory:
 
         Gradients reach that step alone.
         """
+        arrived = self.arrive(student, told, noise, step)
+        sigma = arrived.new_full((len(arrived),), self.sigmas[step])
+        return arrived - self.sigmas[step] * told.velocity(student, arrived, sigma, told.cond)
+
+    def arrive(
+        self, student: nn.Module, told: Told, noise: Float[Tensor, "b c t h w"], step: int
+    ) -> Float[Tensor, "b c t h w"]:
+        """What the student begins a ``step`` with, on its own way there. No gradients."""
 
         def velocity(noisy: Tensor, sigma: float) -> Tensor:
             return told.velocity(student, noisy, noisy.new_full((len(noisy),), sigma), told.cond)
 
         with unlearnt(noise.device.type):
             before = self.sigmas[: step + 1]
-            arrived = self.solver(velocity, noise, before, lambda _: torch.randn_like(noise), lambda _: None)
-        return arrived - self.sigmas[step] * velocity(arrived, self.sigmas[step])
+            return self.solver(velocity, noise, before, lambda _: torch.randn_like(noise), lambda _: None)
 
     def renoise(
         self, made: Float[Tensor, "b c t h w"], step: int

@@ -7,11 +7,11 @@ folder to begin anew.
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from enliven.diffusion.guidance import Guidance, Guide
 from enliven.errors import RequestError, WeightsError
@@ -23,9 +23,10 @@ from enliven.systems.spec import ModelSpec
 from enliven.train.backbones import BACKBONE, cuts, listening
 from enliven.train.batches import ClipBatches, Drops
 from enliven.train.distillation import CRITIC, STUDENT, DistillationObjective, Trajectory
+from enliven.train.imitation import ImitationObjective
 from enliven.train.lora import WithLora, save_lora
 from enliven.train.processes import first_alone
-from enliven.train.trainer import TrainConfig, Trainer
+from enliven.train.trainer import Objective, TrainConfig, Trainer
 from enliven.types import OnProgress, ignore_progress
 
 NEEDED = (BACKBONE, "audio", "text")
@@ -38,8 +39,10 @@ class StudentRecipe:
     ``model`` is the student's name, ``teacher`` the folder of its teacher's weights, ``clips`` one of encoded clips as
     ``enliven train`` leaves them. ``folder`` holds checkpoints. ``weights`` receives the student: a folder that lies
     over the teacher's. The teacher is guided as strongly as its model is, or by ``guidance`` for text and audio alike.
-    The critic takes ``ratio`` steps for one of the student. With a ``rank``, both are LoRAs beside the one teacher,
-    which takes a third of the memory. Where ``muon_gain`` is over 0, matrices are trained by Muon at that gain.
+    At first the student imitates it for ``imitating`` minutes, then their distributions are matched for ``minutes``;
+    either may be 0. A critic takes ``ratio`` steps for one of the student then. With a ``rank``, both are LoRAs beside
+    the one teacher, which takes a third of the memory. With a
+    ``muon_gain`` matrices are trained by Muon, at that gain.
     """
 
     model: str
@@ -49,7 +52,9 @@ class StudentRecipe:
     weights: Path
     steps: int = 4
     guidance: float | None = None
+    imitating: float = 0.0
     minutes: float = 60.0
+    imitation_rate: float = 1e-4
     student_rate: float = 5e-5
     critic_rate: float = 2e-4
     ratio: int = 5
@@ -58,6 +63,10 @@ class StudentRecipe:
     batch: int = 8
     device: str = "cpu"
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.imitating and not self.minutes:
+            raise RequestError("a student that learns for 0 minutes", hint="give imitating, minutes, or both")
 
 
 def distill(recipe: StudentRecipe, on_progress: OnProgress = ignore_progress) -> Path:
@@ -70,19 +79,56 @@ def distill(recipe: StudentRecipe, on_progress: OnProgress = ignore_progress) ->
     parts = _teacher_parts(spec, recipe.teacher)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(0)
-    teacher = load_network(parts[BACKBONE]).requires_grad_(requires_grad=False)
-    networks = {name: _learner(parts[BACKBONE], teacher, recipe.rank) for name in (STUDENT, CRITIC)}
-    trajectory = Trajectory(spec.schedule(recipe.steps), spec.solver)
-    objective = DistillationObjective(networks, teacher, _guide(recipe, spec), trajectory, recipe.ratio)
-    trainer = Trainer(_config(recipe), objective, iter(_batches(recipe, spec, parts)))
-    trainer.fit(on_progress)
-    if recipe.rank:
-        networks[STUDENT].load_state_dict(trainer.averaged(STUDENT))
-        learnt = networks[STUDENT]
-    else:
-        learnt = trainer.averaged_network(STUDENT)
-    first_alone(lambda: _write(recipe, learnt))
+    lessons = _Lessons(recipe, spec, parts)
+    learnt: dict[str, Tensor] | None = None
+    for lesson, config in ((lessons.imitation, _imitating(recipe)), (lessons.matching, _matching(recipe))):
+        if config.minutes:
+            trainer = Trainer(config, lesson(learnt), iter(_batches(recipe, spec, parts)))
+            trainer.fit(on_progress)
+            learnt = trainer.averaged(STUDENT)
+    student = lessons.learner(lessons.teacher(), learnt)
+    first_alone(lambda: _write(recipe, student))
     return recipe.weights
+
+
+@dataclass(frozen=True, slots=True)
+class _Lessons:
+    """What a student learns in turn, each beginning with what it has ``learnt`` before."""
+
+    recipe: StudentRecipe
+    spec: ModelSpec
+    parts: dict[str, Path]
+
+    def imitation(self, learnt: dict[str, Tensor] | None) -> Objective:
+        teacher = self.teacher()
+        return ImitationObjective(self.learner(teacher, learnt), teacher, self.guide, self.trajectory)
+
+    def matching(self, learnt: dict[str, Tensor] | None) -> Objective:
+        teacher = self.teacher()
+        networks = {STUDENT: self.learner(teacher, learnt), CRITIC: self.learner(teacher)}
+        return DistillationObjective(networks, teacher, self.guide, self.trajectory, self.recipe.ratio)
+
+    def teacher(self) -> nn.Module:
+        return load_network(self.parts[BACKBONE]).requires_grad_(requires_grad=False)
+
+    def learner(self, teacher: nn.Module, learnt: dict[str, Tensor] | None = None) -> nn.Module:
+        """The teacher once more, to be changed, or a LoRA beside it."""
+        if self.recipe.rank:
+            network: nn.Module = WithLora(teacher, self.recipe.rank)
+        else:
+            network = load_network(self.parts[BACKBONE]).requires_grad_(requires_grad=True)
+        if learnt is not None:
+            network.load_state_dict(learnt)
+        return network
+
+    @property
+    def trajectory(self) -> Trajectory:
+        return Trajectory(self.spec.schedule(self.recipe.steps), self.spec.solver)
+
+    @property
+    def guide(self) -> Guide:
+        scale = self.recipe.guidance
+        return find_model(self.spec.teacher or "").guidance if scale is None else Guidance(scale, scale)
 
 
 def _teacher_parts(spec: ModelSpec, folder: Path) -> dict[str, Path]:
@@ -95,12 +141,6 @@ def _teacher_parts(spec: ModelSpec, folder: Path) -> dict[str, Path]:
             f"{folder} holds no {', '.join(missing)} of a teacher", hint=f"give a folder of weights of {spec.teacher}"
         )
     return parts
-
-
-def _guide(recipe: StudentRecipe, spec: ModelSpec) -> Guide:
-    if recipe.guidance is not None:
-        return Guidance(recipe.guidance, recipe.guidance)
-    return find_model(spec.teacher or "").guidance
 
 
 def _write(recipe: StudentRecipe, student: nn.Module) -> None:
@@ -122,11 +162,6 @@ def _check_target(recipe: StudentRecipe) -> None:
         )
 
 
-def _learner(folder: Path, teacher: nn.Module, rank: int) -> nn.Module:
-    """The teacher once more, to be changed, or a LoRA beside it."""
-    return WithLora(teacher, rank) if rank else load_network(folder).requires_grad_(requires_grad=True)
-
-
 def _batches(recipe: StudentRecipe, spec: ModelSpec, parts: dict[str, Path]) -> ClipBatches:
     """Conditions are told whole: what guidance leaves out, it leaves out by itself."""
     text: TextEncoder = load_network(parts["text"])
@@ -136,7 +171,14 @@ def _batches(recipe: StudentRecipe, spec: ModelSpec, parts: dict[str, Path]) -> 
     )
 
 
-def _config(recipe: StudentRecipe) -> TrainConfig:
+def _imitating(recipe: StudentRecipe) -> TrainConfig:
+    rates = {STUDENT: recipe.imitation_rate}
+    return replace(
+        _matching(recipe), folder=recipe.folder / "imitation", minutes=recipe.imitating, learning_rates=rates
+    )
+
+
+def _matching(recipe: StudentRecipe) -> TrainConfig:
     return TrainConfig(
         folder=recipe.folder,
         minutes=recipe.minutes,
