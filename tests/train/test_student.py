@@ -16,7 +16,7 @@ from enliven.models.networks import load_networks, save_networks
 from enliven.pipeline import AvatarPipeline
 from enliven.runtime.choices import Choices
 from enliven.systems import MODELS, find_model
-from enliven.train.student import StudentRecipe, distill
+from enliven.train.student import Clips, StudentRecipe, distill
 from enliven.types import Progress
 from tiny import tiny_networks, tiny_spec
 
@@ -46,7 +46,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudentRecipe:
     return StudentRecipe(
         model="tiny-student",
         teacher=tmp_path / "tiny",
-        clips=tmp_path / "encoded",
+        clips=(Clips(tmp_path / "encoded"),),
         folder=tmp_path / "run",
         weights=tmp_path / "student",
         minutes=0.02,

@@ -106,9 +106,10 @@ lora = {{ rank = 4, alpha = 4.0 }}
 """
     student = f"""model = "{case.model}"
 teacher = "{place}/weights"
-clips = "{place}/encoded"
+clips = [{{ folder = "{place}/encoded" }}]
 folder = "{place}/distillation"
 weights = "{place}/student"
+imitating = 0.02
 minutes = {LONG}
 batch = 1
 ratio = 1

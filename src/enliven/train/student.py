@@ -21,11 +21,12 @@ from enliven.models.text import TextEncoder
 from enliven.systems import find_model
 from enliven.systems.spec import ModelSpec
 from enliven.train.backbones import BACKBONE, cuts, listening
-from enliven.train.batches import ClipBatches, Drops
+from enliven.train.batches import ClipBatches, Drops, MixedBatches
 from enliven.train.distillation import CRITIC, STUDENT, DistillationObjective, Trajectory
 from enliven.train.imitation import ImitationObjective
 from enliven.train.lora import WithLora, save_lora
 from enliven.train.processes import first_alone
+from enliven.train.toon_clips import batch_of
 from enliven.train.trainer import Objective, TrainConfig, Trainer
 from enliven.types import OnProgress, ignore_progress
 
@@ -33,10 +34,19 @@ NEEDED = (BACKBONE, "audio", "text")
 
 
 @dataclass(frozen=True, slots=True)
+class Clips:
+    """A folder of encoded clips of so many ``people``, and the share of the batches that show them."""
+
+    folder: Path
+    people: int = 1
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class StudentRecipe:
     """What becomes a student, and how.
 
-    ``model`` is the student's name, ``teacher`` the folder of its teacher's weights, ``clips`` one of encoded clips as
+    ``model`` is the student's name, ``teacher`` the folder of its teacher's weights, ``clips`` are encoded as
     ``enliven train`` leaves them. ``folder`` holds checkpoints. ``weights`` receives the student: a folder that lies
     over the teacher's. The teacher is guided as strongly as its model is, or by ``guidance`` for text and audio alike.
     At first the student imitates it for ``imitating`` minutes, then their distributions are matched for ``minutes``;
@@ -47,7 +57,7 @@ class StudentRecipe:
 
     model: str
     teacher: Path
-    clips: Path
+    clips: tuple[Clips, ...]
     folder: Path
     weights: Path
     steps: int = 4
@@ -162,13 +172,17 @@ def _check_target(recipe: StudentRecipe) -> None:
         )
 
 
-def _batches(recipe: StudentRecipe, spec: ModelSpec, parts: dict[str, Path]) -> ClipBatches:
+def _batches(recipe: StudentRecipe, spec: ModelSpec, parts: dict[str, Path]) -> MixedBatches:
     """Conditions are told whole: what guidance leaves out, it leaves out by itself."""
     text: TextEncoder = load_network(parts["text"])
     heard = listening(spec, load_network(parts["audio"]))
-    return ClipBatches(
-        recipe.clips, text, cuts(spec), batch=recipe.batch, listening=heard, drops=Drops(audio=0, text=0, both=0)
-    )
+    told = Drops(audio=0, text=0, both=0)
+
+    def batches(clips: Clips) -> ClipBatches:
+        batch = batch_of(recipe.batch, clips.people)
+        return ClipBatches(clips.folder, text, cuts(spec, clips.people), batch=batch, listening=heard, drops=told)
+
+    return MixedBatches([(clips.share, batches(clips)) for clips in recipe.clips])
 
 
 def _imitating(recipe: StudentRecipe) -> TrainConfig:

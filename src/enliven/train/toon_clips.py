@@ -75,10 +75,16 @@ def _kinds(recipe: ToonRecipe) -> list[tuple[Path, Callable[[int], ToonClip | Gr
 
 def clip_batches(recipe: ToonRecipe, budget: Budget, encoded: str, people: int = 1) -> ClipBatches:
     """Wider pictures come fewer to a batch, for a batch to cost the same."""
-    spec, batch = find_model(recipe.model), max(1, round(budget.batch * prod(SIZES[1]) / prod(SIZES[people])))
+    spec = find_model(recipe.model)
     text: TextEncoder = load_network(recipe.weights / "text")
     heard = listening(spec, load_network(recipe.weights / "audio"))
+    batch = batch_of(budget.batch, people)
     return ClipBatches(recipe.folder / encoded, text, cuts(spec, people), batch=batch, listening=heard)
+
+
+def batch_of(clips: int, people: int) -> int:
+    """How many clips of so many ``people`` cost what a batch of ``clips`` of one person costs."""
+    return max(1, round(clips * prod(SIZES[1]) / prod(SIZES[people])))
 
 
 def mixed_batches(recipe: ToonRecipe, budget: Budget) -> MixedBatches:
