@@ -3,7 +3,7 @@
 from pathlib import Path
 from enliven import AvatarPipeline, GenerateRequest
 
-pipeline = AvatarPipeline.load("longcat-toon")
+pipeline = AvatarPipeline.load("longcat-toon-4step")
 video = pipeline.generate(GenerateRequest(portrait=Path("me.png"), audio=(Path("speech.wav"),)))
 """
 

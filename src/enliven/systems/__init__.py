@@ -26,7 +26,7 @@ SPECS = (
     *(SOUL_TOON, SOUL_TOON_4STEP, SOUL, SOUL_FAST),
 )
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in SPECS}
-DEFAULT_MODEL = LONGCAT_TOON.name
+DEFAULT_MODEL = LONGCAT_TOON_4STEP.name
 
 
 def offered() -> list[ModelSpec]:
