@@ -47,7 +47,7 @@ class Inputs:
     timeline: Path | None = None
     """TOML file of [[scene]] tables, each with from = SECONDS and prompt = "...", that take the prompt's place."""
     negative_prompt: str | None = None
-    """What guidance should lead away from."""
+    """What guidance should lead away from. Nothing changes where a model is not guided, as students are not."""
     video: Annotated[Path | None, Parameter(name=SPELLED["video"])] = None
     """A video to go on from, instead of starting afresh."""
     draft: Annotated[Path | None, Parameter(name=SPELLED["draft"])] = None
@@ -100,7 +100,7 @@ class Opened(Running):
     """Which model, and how it is opened (``Choices``)."""
 
     model: str | None = None
-    """Name of a model; `enliven models` lists them. Default: what the weights are for, or longcat-toon."""
+    """Name of a model; `enliven models` lists them. Default: what the weights are for, or longcat-toon-4step."""
     weights: Path | None = None
     """Folder of weights, as published or saved here. Default: looked for where ENLIVEN_WEIGHTS says."""
     base: Path | None = None
