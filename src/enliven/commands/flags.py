@@ -91,7 +91,8 @@ class Running:
     number of GiB. `--dry-run` of `enliven generate` shows the plan."""
     parallel: str | None = None
     """Share the work among processes that `torchrun --nproc-per-node 4 -m enliven ...` starts, each with a GPU:
-    context=2,guidance=2 lets 2 share the tokens of a pass and 2 the passes; with ,sharded all share the weights."""
+    context=2,guidance=2 lets 2 share the tokens of a pass and 2 the passes, of which a student has one; with ,sharded
+    all share the weights."""
 
 
 @Parameter(name="*", group=MODEL)
