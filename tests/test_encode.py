@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from enliven.diffusion.clips import ClipGeometry, plan_clips
+from enliven.diffusion.guidance import Guidance
 from enliven.encode import encode
 from enliven.errors import ConfigError, MediaError, RequestError
 from enliven.media.image import to_image
@@ -236,4 +237,17 @@ def test_a_picture_that_is_no_drawing_is_named(
     caplog.clear()
     to_image(drawn(PEOPLE[0], FaceState.neutral(1))[0]).save(tmp_path / "drawn.png")
     encode(GenerateRequest(seconds=1.0, portrait=tmp_path / "drawn.png"), tiny_spec(), networks)
+    assert not caplog.messages
+
+
+def test_a_negative_prompt_without_guidance_is_told_to_change_nothing(
+    networks: Networks, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = GenerateRequest(seconds=1.0, negative_prompt="dull")
+    encode(request, tiny_spec(), networks)
+    assert not caplog.messages
+    encode(request, tiny_spec(guidance=Guidance()), networks)
+    assert caplog.messages == ["the negative prompt changes nothing: tiny is not guided"]
+    caplog.clear()
+    encode(GenerateRequest(seconds=1.0), tiny_spec(guidance=Guidance()), networks)
     assert not caplog.messages

@@ -126,6 +126,15 @@ def test_sizes() -> None:
         GenerateRequest(seconds=1.0, height=48, width=64).size(tiny_soul(side_step=32), None)
 
 
+def test_who_wants_more_steps_than_a_student_takes_is_sent_to_its_teacher() -> None:
+    with pytest.raises(ConfigError, match="8 steps") as refused:
+        GenerateRequest(seconds=1.0, steps=8).apply(MODELS["longcat-toon-4step"])
+    assert refused.value.hint == "use 1 to 4 steps, or --model longcat-toon for more"
+    with pytest.raises(ConfigError) as refused:
+        GenerateRequest(seconds=1.0, steps=0).apply(MODELS["longcat-toon-4step"])
+    assert "longcat-toon" not in refused.value.hint
+
+
 @pytest.mark.parametrize("steps", [0, 500])
 def test_steps_that_no_schedule_takes_are_refused_before_any_work(steps: int) -> None:
     with pytest.raises(ConfigError, match=f"{steps} (denoising )?steps"):

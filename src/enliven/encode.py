@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from enliven.diffusion.clips import plan_clips
+from enliven.diffusion.guidance import guided
 from enliven.errors import ConfigError, MediaError, RequestError
 from enliven.media.audio import SPEECH_RATE, audio_stream
 from enliven.media.container import open_media
@@ -151,6 +152,8 @@ def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks, hear: 
     outline = lay_out(request, spec, picture, tracks)
     if picture is not None and isinstance(networks.autoencoder, ToonAutoencoder) and not shows_drawing(picture):
         logger.warning("no drawn face is in the picture: photographs are outside what %s has learnt", spec.name)
+    if request.negative_prompt and not guided(spec.guidance):
+        logger.warning("the negative prompt changes nothing: %s is not guided", spec.name)
     return Encoded(
         plans=outline.plans,
         size=outline.size,

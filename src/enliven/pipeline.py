@@ -59,7 +59,7 @@ class AvatarPipeline:
         parallel: Parallel | None = None,
         on_progress: OnProgress = ignore_progress,
     ) -> "AvatarPipeline":
-        """A model by name, or the one that a folder of ``choices.weights`` is for; without either, longcat-toon.
+        """A model by name, or the one that a folder of ``choices.weights`` is for; without either, the default.
 
         It runs on a GPU where there is one, in the memory that there is; the plan is in ``execution``. With
         ``parallel``, as many processes as it says share the work: ``torchrun`` starts them, all of them load the

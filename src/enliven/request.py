@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from enliven.errors import RequestError
+from enliven.errors import ConfigError, RequestError
 from enliven.media.regions import Box
 from enliven.media.voices import Turns
 from enliven.systems import MODELS
@@ -139,8 +139,7 @@ class GenerateRequest:
             decoder=spec.decoder if self.decoder is None else self.decoder,
             negative_prompt=spec.negative_prompt if self.negative_prompt is None else self.negative_prompt,
         )
-        for schedule in (wanted.schedule, wanted.continuation_schedule or wanted.schedule):
-            schedule(wanted.steps)  # asked now, so that what it refuses is refused before any work
+        _check_steps(wanted)
         return wanted
 
     def _check_fit(self, spec: ModelSpec) -> None:
@@ -182,3 +181,14 @@ class GenerateRequest:
                 near = max(1, round(side / spec.side_step)) * spec.side_step
                 raise RequestError(f"{name} {side} is no multiple of {spec.side_step}", hint=f"use {near}")
         return self.height, self.width
+
+
+def _check_steps(spec: ModelSpec) -> None:
+    """Ask the schedules now, so that what they refuse is refused before any work. Raises ConfigError."""
+    for schedule in (spec.schedule, spec.continuation_schedule or spec.schedule):
+        try:
+            schedule(spec.steps)
+        except ConfigError as error:
+            if spec.teacher is None or spec.steps < 1:
+                raise
+            raise ConfigError(str(error), hint=f"{error.hint}, or --model {spec.teacher} for more") from None

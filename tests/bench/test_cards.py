@@ -58,6 +58,26 @@ def test_the_newest_report_counts_and_missed_targets_are_told(tmp_path: Path) ->
     assert "missed: truth." in text
 
 
+def test_a_card_tells_the_lessons_and_the_clips_of_a_student(tmp_path: Path) -> None:
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "examples").mkdir()
+    recipe = """model = "soul-toon-4step"
+weights = "soul-toon-4step"
+imitating = 15.0
+minutes = 0.0
+ratio = 5
+clips = [{ folder = "a", share = 0.55 }, { folder = "b", people = 2, share = 0.45 }]
+"""
+    (tmp_path / "examples" / "distill.toml").write_text(recipe)
+    text = card(MODELS["soul-toon-4step"], PACKAGED / "soul-toon", tmp_path).split("stands now:\n\n")[1]
+    assert text.split("\n\n")[0].splitlines() == [
+        "- imitation: 15 minutes",
+        "- clips of one person: 55% of the batches",
+        "- clips of two people: 45% of the batches",
+        "- ratio: 5",
+    ]
+
+
 def test_cards_are_written_for_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "weights" / "longcat-toon").mkdir(parents=True)
     (tmp_path / "benchmarks").mkdir()

@@ -1,5 +1,6 @@
 """Flags become the values a run file would hold."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
@@ -14,6 +15,7 @@ from enliven.media.regions import Box
 from enliven.request import Scene
 from enliven.runtime.choices import Choices, DtypeChoice, QuantiseChoice
 from enliven.runtime.memory import Memory
+from enliven.systems import DEFAULT_MODEL
 
 
 def test_only_what_was_given_is_said() -> None:
@@ -129,3 +131,10 @@ def test_help_names_a_flag_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert {field.name for field in fields(Published)} <= {
         field.name for group in (Inputs, Sampling) for field in fields(group)
     }
+
+
+@pytest.mark.parametrize("command", ["generate", "encode"])
+def test_help_names_the_default_model(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    app([command, "--help"], result_action="return_value")
+    shown = " ".join(re.sub(r"[│\s]+", " ", capsys.readouterr().out).split())
+    assert f"what the weights are for, or {DEFAULT_MODEL}" in shown

@@ -1,10 +1,15 @@
 """``enliven train`` before any training begins."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from enliven import config
 from enliven.cli import run
+from enliven.commands.train import flags
+from enliven.train.backbones import LoraChoice
+from enliven.train.recipe import BackboneRecipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RECIPE = EXAMPLES / "toon.toml"
@@ -48,3 +53,11 @@ def test_a_recipe_of_a_backbone_is_refused_as_well(
     assert run(["train", str(EXAMPLES / "soul-full.toml"), *arguments]) == code
     assert told in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_for_a_lora_names_the_model_that_it_has_learnt_beside() -> None:
+    values = config.read(EXAMPLES / "longcat-lora.toml") | {"model": "longcat-toon"}
+    del values["weights"]
+    recipe = config.parse(BackboneRecipe, values)
+    assert flags(recipe) == ["--model", "longcat-toon", "--lora", str(recipe.result)]
+    assert flags(replace(recipe, lora=LoraChoice())) == ["--weights", str(recipe.result)]

@@ -12,6 +12,7 @@ from enliven.models.networks import save_networks
 from enliven.models.wan import Wan
 from enliven.models.wan_weights import to_original
 from enliven.models.weights import save_weights
+from enliven.systems import DEFAULT_MODEL
 from enliven.train.beginning import Beginning, choose_trainable, find_beginning, save_beside
 from published_folders import miniature, write_avatar_1_5, write_base
 from tiny import SOUL_PARAMS, tiny_soul_networks
@@ -76,6 +77,12 @@ def test_a_model_made_quick_by_a_lora_does_not_learn(tmp_path: Path) -> None:
     assert there >= {"base_model", "scheduler", "whisper-large-v3", "lora", "vae", "text_encoder", "tokenizer"}
     assert "base_model_int8" not in there  # that of other weights
     assert find_beginning("longcat-1.5-undistilled", tmp_path / "learnt").parts["text"].folder.is_dir()
+
+
+def test_a_student_does_not_learn_the_flow_that_it_was_taught_to_shorten() -> None:
+    with pytest.raises(ConfigError, match=f"{DEFAULT_MODEL} is made quick") as caught:
+        find_beginning(None, None)
+    assert caught.value.hint == "name the model it was made of, as model = 'longcat-toon'"
 
 
 def test_the_beginning_is_never_written_over(beginning: Beginning) -> None:

@@ -52,13 +52,24 @@ def test_student_and_teacher_see_the_students_own_way() -> None:
     layout = LAYOUTS[0]
     objective, batch, levels = imitating(layout), batch_for(layout), set[float]()
     for _ in range(30):
+        objective.student.given.clear()
+        objective.teacher.given.clear()
         objective.losses(batch, 0)
         (asked, level), (answered, same) = objective.student.given[-1], objective.teacher.given[-1]
         assert torch.equal(asked, answered)
         assert torch.equal(level, same)
         assert torch.equal(asked[:, :, : layout.clean], batch["given"])
         assert (level[:, : layout.clean] == 0).all()
-        levels.add(level[0, -1].item())
+        sigma = level[0, -1].item()
+        levels.add(sigma)
+        before = SIGMAS.index(pytest.approx(sigma))
+        assert len(objective.student.given) == before + 1
+        assert len(objective.teacher.given) == 2, "told and untold, at the end of the way alone"
+        if before:
+            own = objective.student.clean[:, :, layout.clean :]
+            noise = (asked[:, :, layout.clean :] - (1 - sigma) * own) / sigma
+            assert noise.mean().abs().item() < 0.5, "the student's own guess, made noisy again"
+            assert noise.std().item() == pytest.approx(1, abs=0.3)
     assert sorted(levels) == pytest.approx(sorted(SIGMAS[:-1]))
 
 

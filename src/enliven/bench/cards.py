@@ -33,6 +33,7 @@ DATA = (
     "Drawn people only: every picture, movement and caption comes from `enliven.toonworld`, and every voice is "
     "synthetic; no photograph, recording of a person or published data set is in it."
 )
+LESSONS = {"imitating": "imitation", "minutes": "matching"}  # of a student
 LIMITS = (
     "It knows the drawn world; a photograph is outside it.",
     "It was taught with synthetic voices; recorded ones are followed less well, where they were measured.",
@@ -140,11 +141,9 @@ def _teaching(spec: ModelSpec, folder: Path, root: Path) -> list[str]:
     if found is not None:
         path, values = found
         command = "distill" if spec.teacher else "train"
-        minutes = {name: each["minutes"] for name, each in values.items() if _timed(each)}
-        minutes |= {"all": values["minutes"]} if "minutes" in values else {}
         lines += ["", f"`enliven {command} {path.relative_to(root).as_posix()}`, as the recipe stands now:", ""]
-        lines += [f"- {name}: {each:g} minutes" for name, each in minutes.items()]
-        plain = {name: each for name, each in values.items() if isinstance(each, int | float) and name != "minutes"}
+        lines += [*_stages(values), *_clips(values)]
+        plain = {name: each for name, each in values.items() if isinstance(each, int | float) and name not in LESSONS}
         lines += [f"- {name}: {each:g}" for name, each in plain.items()]
         lines += [
             "",
@@ -155,8 +154,19 @@ def _teaching(spec: ModelSpec, folder: Path, root: Path) -> list[str]:
     return [*lines, "", f"These weights came with commit {_changed(folder, root) or 'unknown'}."]
 
 
-def _timed(values: object) -> bool:
-    return isinstance(values, Mapping) and "minutes" in values
+def _stages(recipe: Mapping[str, Any]) -> list[str]:
+    """How long each stage learns, or each lesson of a student; those that are left out are not told."""
+    minutes = {name: each.get("minutes", 0) for name, each in recipe.items() if isinstance(each, Mapping)}
+    minutes |= {told: recipe.get(name, 0) for name, told in LESSONS.items()}
+    return [f"- {name}: {each:g} minutes" for name, each in minutes.items() if each]
+
+
+def _clips(recipe: Mapping[str, Any]) -> list[str]:
+    """Of how many people the clips are that a student learns from, and how often they come."""
+    clips = recipe.get("clips")
+    people = {1: "one person", 2: "two people", 3: "three people"}
+    tables = clips if isinstance(clips, list) else []
+    return [f"- clips of {people[each.get('people', 1)]}: {each.get('share', 1):.0%} of the batches" for each in tables]
 
 
 def _measured(report: Report, folder: Path, root: Path) -> list[str]:

@@ -46,7 +46,8 @@ class Encoding:
     """How clips are cut and encoded."""
 
     model: str | None = None
-    """Name of the model whose encoders are used. Default: what the weights are for, or longcat-toon."""
+    """Name of the model whose encoders are used. Default: what the weights are for, or longcat-toon-4step,
+    whose encoders are those of longcat-toon."""
     weights: Path | None = None
     """Folder of weights, as published or saved here. Default: looked for where ENLIVEN_WEIGHTS says."""
     frames: tuple[int, ...] = ()

@@ -47,7 +47,7 @@ class Inputs:
     timeline: Path | None = None
     """TOML file of [[scene]] tables, each with from = SECONDS and prompt = "...", that take the prompt's place."""
     negative_prompt: str | None = None
-    """What guidance should lead away from."""
+    """What guidance should lead away from. Nothing changes where a model is not guided, as students are not."""
     video: Annotated[Path | None, Parameter(name=SPELLED["video"])] = None
     """A video to go on from, instead of starting afresh."""
     draft: Annotated[Path | None, Parameter(name=SPELLED["draft"])] = None
@@ -91,7 +91,8 @@ class Running:
     number of GiB. `--dry-run` of `enliven generate` shows the plan."""
     parallel: str | None = None
     """Share the work among processes that `torchrun --nproc-per-node 4 -m enliven ...` starts, each with a GPU:
-    context=2,guidance=2 lets 2 share the tokens of a pass and 2 the passes; with ,sharded all share the weights."""
+    context=2,guidance=2 lets 2 share the tokens of a pass and 2 the passes, of which a student has one; with ,sharded
+    all share the weights."""
 
 
 @Parameter(name="*", group=MODEL)
@@ -100,7 +101,7 @@ class Opened(Running):
     """Which model, and how it is opened (``Choices``)."""
 
     model: str | None = None
-    """Name of a model; `enliven models` lists them. Default: what the weights are for, or longcat-toon."""
+    """Name of a model; `enliven models` lists them. Default: what the weights are for, or longcat-toon-4step."""
     weights: Path | None = None
     """Folder of weights, as published or saved here. Default: looked for where ENLIVEN_WEIGHTS says."""
     base: Path | None = None

@@ -1,9 +1,12 @@
 """``enliven train``: a toon model by a recipe, or the backbone of any model from shards of video."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from enliven.train.recipe import BackboneRecipe
 
 
 def train(
@@ -55,4 +58,13 @@ def _train_backbone(values: dict[str, Any], stages: tuple[str, ...]) -> None:
     with listener() as tell:
         result = train_recipe(whole, stages, tell)
     if not stages or "backbone" in stages:
-        say(f"{result}: for enliven generate {'--lora' if whole.lora.rank else '--weights'} {result}")
+        say(f"{result}: for enliven generate {' '.join(flags(whole))}")
+
+
+def flags(recipe: "BackboneRecipe") -> list[str]:
+    """What opens the result of a recipe: a LoRA needs the model that it has learnt beside."""
+    from enliven.systems import choose_model
+
+    if not recipe.lora.rank:
+        return ["--weights", str(recipe.result)]
+    return ["--model", choose_model(recipe.model, recipe.weights).name, "--lora", str(recipe.result)]

@@ -61,3 +61,8 @@ class ProjectedGuidance:
         axes = tuple(range(1, told.ndim))
         scale = (told * untold).sum(axes, keepdim=True) / (untold.square().sum(axes, keepdim=True) + 1e-8)
         return scale * untold + self.text * (told - scale * untold)
+
+
+def guided(guide: Guide) -> bool:
+    """Whether any of its scales is another than 1: else nothing is led away from anything."""
+    return any(getattr(guide, name, 1) != 1 for name in ("text", "audio"))

@@ -71,13 +71,14 @@ class Beginning:
 def find_beginning(model: str | None, weights: Path | None, base: Path | None = None) -> Beginning:
     """The model that a folder is for, or the one of that name. Raises RequestError, WeightsError.
 
-    ConfigError for one that cannot learn: quantised, or made quick by a LoRA that expects the weights as they were.
+    ConfigError for one that cannot learn: quantised, or made quick, which learning the flow of data would undo.
     """
     spec = choose_model(model, weights)
-    if spec.quantised or spec.distillation:
+    if spec.quantised or spec.distillation or spec.teacher:
+        made = "of 8 bits" if spec.quantised else "made quick by a LoRA" if spec.distillation else "made quick"
         raise ConfigError(
-            f"{spec.name} is {'of 8 bits' if spec.quantised else 'made quick by a LoRA'}; it is not what learns",
-            hint="name the model it was made of, as model = 'longcat-1.5-undistilled'",
+            f"{spec.name} is {made}; it is not what learns",
+            hint=f"name the model it was made of, as model = '{spec.teacher or 'longcat-1.5-undistilled'}'",
         )
     if spec.params.audio is None:
         raise ConfigError(f"{spec.name} hears nothing; what learns is an avatar", hint="name it as deaf = ... instead")

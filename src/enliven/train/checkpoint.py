@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,9 @@ from enliven.errors import WeightsError
 
 Tensors = Mapping[str, Tensor]
 
+CHECKPOINT = "checkpoint"  # in the folder of a run
+COUNTERS = "counters.json"
+
 
 def save(folder: Path, *, tensors: Mapping[str, Tensors], counters: Mapping[str, float]) -> None:
     """Write one safetensors file per name and the counters; then move them into place."""
@@ -23,7 +27,7 @@ def save(folder: Path, *, tensors: Mapping[str, Tensors], counters: Mapping[str,
     for name, values in tensors.items():
         copies = {key: _own_copy(value) for key, value in values.items()}
         save_file(copies, new / f"{name}.safetensors")
-    (new / "counters.json").write_text(json.dumps(dict(counters)))
+    (new / COUNTERS).write_text(json.dumps(dict(counters)))
     put_in_place(folder)
 
 
@@ -54,13 +58,19 @@ def find(folder: Path) -> Path | None:
     return next((place for place in (folder, _old(folder)) if place.exists()), None)
 
 
+def counters(folder: Path) -> dict[str, Any]:
+    """What the last checkpoint of ``folder`` counts, such as ``step`` and ``seconds``; nothing where there is none."""
+    place = find(folder)
+    return json.loads((place / COUNTERS).read_text()) if place else {}
+
+
 def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, float]]:
     """Read what ``save`` wrote; WeightsError when there is nothing."""
     place = find(folder)
     if place is None:
         raise WeightsError(f"no checkpoint in {folder}", hint="give the folder of a run that has saved one")
     tensors = {path.stem: load_file(path) for path in sorted(place.glob("*.safetensors"))}
-    return tensors, json.loads((place / "counters.json").read_text())
+    return tensors, json.loads((place / COUNTERS).read_text())
 
 
 def _old(folder: Path) -> Path:

@@ -25,7 +25,6 @@ from enliven.media.storage import storage_error
 from enliven.train import checkpoint
 from enliven.train.processes import meet, rank_and_count
 
-COUNTERS = "counters.json"
 SHOWN = 3
 
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is no mistake
@@ -67,7 +66,7 @@ class Saver:
         try:
             written.result()
             if self._rank == 0:
-                (fresh / COUNTERS).write_text(json.dumps(counters))
+                (fresh / checkpoint.COUNTERS).write_text(json.dumps(counters))
                 checkpoint.put_in_place(self.folder)
         except (Exception, CheckpointException) as error:  # the latter is no Exception
             refused = _refusal(error)
@@ -97,7 +96,7 @@ def load(folder: Path, make_room: MakeRoom) -> dict[str, Any]:
     check_names(place, shapes, {name: value.shape for name, value in room.items()})
     with torch.no_grad():
         load_shared(room, storage_reader=reader, no_dist=rank_and_count()[1] == 1)
-    counters: dict[str, Any] = json.loads((place / COUNTERS).read_text())
+    counters: dict[str, Any] = json.loads((place / checkpoint.COUNTERS).read_text())
     return counters
 
 

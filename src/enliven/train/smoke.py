@@ -6,7 +6,6 @@ The commands are those that a person would type, each in a process of its own, w
 """
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -142,8 +141,7 @@ def kill_when_saved(case: Case, place: Path) -> Saved:
 
 def find_saved(folder: Path) -> Saved | None:
     """The last checkpoint of a run, None where there is none."""
-    place = checkpoint.find(folder / "checkpoint")
-    counters = json.loads((place / "counters.json").read_text()) if place else None
+    counters = checkpoint.counters(folder / checkpoint.CHECKPOINT)
     return Saved(counters["step"], counters["seconds"]) if counters else None
 
 

@@ -1,36 +1,43 @@
-"""A student from a teacher's weights, by a recipe: fewer steps, no guidance (``enliven.train.distillation``).
+"""A student from a teacher's weights, by a recipe: fewer steps, no guidance.
 
     enliven distill examples/distill-longcat.toml
 
-Checkpoints and measurements stay in the folder of the recipe, and training goes on where it was stopped. Delete that
-folder to begin anew.
+It imitates its teacher first (``enliven.train.imitation``), then their distributions are matched
+(``enliven.train.distillation``). Checkpoints and measurements stay in the folder of the recipe, and training goes on
+where it was stopped. Delete that folder to begin anew.
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from enliven.data.groups import SIZES
 from enliven.diffusion.guidance import Guidance, Guide
 from enliven.errors import RequestError, WeightsError
 from enliven.models.layered import LORA, read_label, saved_parts, write_label
 from enliven.models.networks import load_network, save_network
 from enliven.models.text import TextEncoder
+from enliven.runtime.launch import process_count
 from enliven.systems import find_model
 from enliven.systems.spec import ModelSpec
+from enliven.train import checkpoint
 from enliven.train.backbones import BACKBONE, cuts, listening
 from enliven.train.batches import ClipBatches, Drops, MixedBatches
 from enliven.train.distillation import CRITIC, STUDENT, DistillationObjective, Trajectory
 from enliven.train.imitation import ImitationObjective
 from enliven.train.lora import WithLora, save_lora
-from enliven.train.processes import first_alone
 from enliven.train.toon_clips import batch_of
 from enliven.train.trainer import Objective, TrainConfig, Trainer
 from enliven.types import OnProgress, ignore_progress
 
 NEEDED = (BACKBONE, "audio", "text")
+
+Learnt = dict[str, Tensor]
+Lesson = Callable[[Learnt | None], Objective]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,10 @@ class Clips:
     folder: Path
     people: int = 1
     share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.people not in SIZES:
+            raise RequestError(f"clips of {self.people} people", hint=f"people is one of {', '.join(map(str, SIZES))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +62,7 @@ class StudentRecipe:
     over the teacher's. The teacher is guided as strongly as its model is, or by ``guidance`` for text and audio alike.
     At first the student imitates it for ``imitating`` minutes, then their distributions are matched for ``minutes``;
     either may be 0. A critic takes ``ratio`` steps for one of the student then. With a ``rank``, both are LoRAs beside
-    the one teacher, which takes a third of the memory. With a
-    ``muon_gain`` matrices are trained by Muon, at that gain.
+    the one teacher, which takes a third of the memory. With a ``muon_gain`` matrices are trained by Muon, at that gain.
     """
 
     model: str
@@ -77,28 +87,56 @@ class StudentRecipe:
     def __post_init__(self) -> None:
         if not self.imitating and not self.minutes:
             raise RequestError("a student that learns for 0 minutes", hint="give imitating, minutes, or both")
+        if not self.clips:
+            raise RequestError("a student that learns from no clips", hint="add a [[clips]] table with a folder")
 
 
 def distill(recipe: StudentRecipe, on_progress: OnProgress = ignore_progress) -> Path:
     """Train a student and write its weights; returns their folder.
 
-    Raises RequestError for a model that is no student and where other weights would be lost, WeightsError, ConfigError.
+    Raises RequestError for a model that is no student, where other weights or what was learnt would be lost, and for
+    several processes; WeightsError, ConfigError.
     """
     spec = find_model(recipe.model)
+    _check_alone()
     _check_target(recipe)
+    _check_order(recipe)
     parts = _teacher_parts(spec, recipe.teacher)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(0)
-    lessons = _Lessons(recipe, spec, parts)
-    learnt: dict[str, Tensor] | None = None
-    for lesson, config in ((lessons.imitation, _imitating(recipe)), (lessons.matching, _matching(recipe))):
-        if config.minutes:
-            trainer = Trainer(config, lesson(learnt), iter(_batches(recipe, spec, parts)))
-            trainer.fit(on_progress)
-            learnt = trainer.averaged(STUDENT)
-    student = lessons.learner(lessons.teacher(), learnt)
-    first_alone(lambda: _write(recipe, student))
+    lessons, batches = _Lessons(recipe, spec, parts), _batches(recipe, spec, parts)
+    learnt: Learnt | None = None
+    left = _left(recipe, lessons)
+    for config, lesson in left:
+        learnt = _learn(config, lesson(learnt), batches, on_progress, last=lesson is left[-1][1])
+    _write(recipe, lessons.learner(learnt))
     return recipe.weights
+
+
+def _learn(
+    config: TrainConfig, objective: Objective, batches: MixedBatches, on_progress: OnProgress, *, last: bool
+) -> Learnt:
+    """Take a lesson; what it needed is gone then, and what was learnt is in main memory.
+
+    One that was taken before, and is not the ``last``, is only read: there is no more to be told of it.
+    """
+    trainer = Trainer(config, objective, batches)
+    if last or not _finished(config):
+        trainer.fit(on_progress)
+    else:
+        trainer.restore()
+    return {name: value.cpu() for name, value in trainer.averaged(STUDENT).items()}
+
+
+def _left(recipe: StudentRecipe, lessons: "_Lessons") -> list[tuple[TrainConfig, Lesson]]:
+    """The lessons of a recipe, but no imitation where matching has begun: that began with what was learnt."""
+    imitation, matching = _imitating(recipe), _matching(recipe)
+    left: list[tuple[TrainConfig, Lesson]] = []
+    if imitation.minutes and not (matching.minutes and _begun(matching)):
+        left.append((imitation, lessons.imitation))
+    if matching.minutes:
+        left.append((matching, lessons.matching))
+    return left
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +147,22 @@ class _Lessons:
     spec: ModelSpec
     parts: dict[str, Path]
 
-    def imitation(self, learnt: dict[str, Tensor] | None) -> Objective:
+    def imitation(self, learnt: Learnt | None) -> Objective:
         teacher = self.teacher()
-        return ImitationObjective(self.learner(teacher, learnt), teacher, self.guide, self.trajectory)
+        return ImitationObjective(self.learner(learnt, teacher), teacher, self.guide, self.trajectory)
 
-    def matching(self, learnt: dict[str, Tensor] | None) -> Objective:
+    def matching(self, learnt: Learnt | None) -> Objective:
         teacher = self.teacher()
-        networks = {STUDENT: self.learner(teacher, learnt), CRITIC: self.learner(teacher)}
+        networks = {STUDENT: self.learner(learnt, teacher), CRITIC: self.learner(None, teacher)}
         return DistillationObjective(networks, teacher, self.guide, self.trajectory, self.recipe.ratio)
 
     def teacher(self) -> nn.Module:
         return load_network(self.parts[BACKBONE]).requires_grad_(requires_grad=False)
 
-    def learner(self, teacher: nn.Module, learnt: dict[str, Tensor] | None = None) -> nn.Module:
-        """The teacher once more, to be changed, or a LoRA beside it."""
+    def learner(self, learnt: Learnt | None, teacher: nn.Module | None = None) -> nn.Module:
+        """The teacher once more, to be changed, or a LoRA beside it, with what was ``learnt`` before."""
         if self.recipe.rank:
-            network: nn.Module = WithLora(teacher, self.recipe.rank)
+            network: nn.Module = WithLora(teacher or self.teacher(), self.recipe.rank)
         else:
             network = load_network(self.parts[BACKBONE]).requires_grad_(requires_grad=True)
         if learnt is not None:
@@ -170,6 +208,29 @@ def _check_target(recipe: StudentRecipe) -> None:
         raise RequestError(
             f"{recipe.weights} holds a model that would be lost", hint="name another folder as weights of the student"
         )
+
+
+def _check_alone() -> None:
+    if process_count() > 1:
+        raise RequestError(
+            f"{process_count()} processes for one student, which learns in one", hint="start it without torchrun"
+        )
+
+
+def _check_order(recipe: StudentRecipe) -> None:
+    """Matching begins with what imitation has taught: what it would teach later is lost."""
+    if recipe.imitating and _begun(_matching(recipe)) and not _finished(_imitating(recipe)):
+        raise RequestError(
+            f"matching has begun in {recipe.folder}, and imitation comes before it", hint="name another folder"
+        )
+
+
+def _begun(config: TrainConfig) -> bool:
+    return bool(checkpoint.counters(config.folder / checkpoint.CHECKPOINT))
+
+
+def _finished(config: TrainConfig) -> bool:
+    return checkpoint.counters(config.folder / checkpoint.CHECKPOINT).get("seconds", 0) / 60 >= config.minutes
 
 
 def _batches(recipe: StudentRecipe, spec: ModelSpec, parts: dict[str, Path]) -> MixedBatches:

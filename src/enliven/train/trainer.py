@@ -163,7 +163,7 @@ class Trainer:
     @property
     def folder(self) -> Path:
         """Where checkpoints are written."""
-        return self.config.folder / "checkpoint"
+        return self.config.folder / checkpoint.CHECKPOINT
 
     @property
     def fraction(self) -> float:
