@@ -37,7 +37,7 @@ def test_every_model_is_listed_with_what_it_is(capsys: pytest.CaptureFixture[str
     assert run(["models"]) == 0
     shown = capsys.readouterr().out
     assert all(f"{spec.name}: {spec.summary}" in shown for spec in offered())
-    assert {spec.name for spec in offered()} >= set(MODELS) - {"soul-toon-4step"}
+    assert {spec.name for spec in offered()} == set(MODELS)
     assert "LongCat-Video-Avatar-1.5: weights published at meituan-longcat/LongCat-Video-Avatar-1.5" in shown
     assert run(["models", "list"]) == 0
     assert capsys.readouterr().out == shown
