@@ -59,14 +59,16 @@ def keeping(kept: dict[str, Tensor], stopped: str = "") -> Any:
 
 def in_each_process(folder: Path) -> None:
     os.chdir(folder)
-    kept: dict[str, Tensor] = {}
-    AvatarPipeline.clips = keeping(kept, "stopped")  # type: ignore[method-assign]
+    whole: dict[str, Tensor] = {}
+    AvatarPipeline.clips = keeping(whole, "stopped")  # type: ignore[method-assign]
     assert run([*TALK, *SHARED, "-o", "shared.mp4"]) == 0
-    save_file({name: value.contiguous() for name, value in kept.items()}, folder / f"{process_rank()}.safetensors")
-    AvatarPipeline.clips = WHOLE  # type: ignore[method-assign]
     if leads():
         Path("shared.mp4").rename("whole.mp4")
+    resumed = dict(whole)
+    AvatarPipeline.clips = keeping(resumed)  # type: ignore[method-assign]
     assert run(["resume", "stopped", *SHARED]) == 0
+    for name, kept in (("whole", whole), ("shared", resumed)):
+        save_file({key: value.contiguous() for key, value in kept.items()}, f"{name}-{process_rank()}.safetensors")
 
 
 @pytest.mark.slow
@@ -77,16 +79,23 @@ def test_four_make_the_video_of_one_also_when_stopped(here: Path, monkeypatch: p
     monkeypatch.setattr(AvatarPipeline, "clips", keeping(expected))
     assert run([*TALK, "-o", "alone.mp4"]) == 0
     assert len(expected) == 4
-    for rank in range(4):
-        for name, value in load_file(here / f"{rank}.safetensors").items():
-            apart = (value.double() - expected[name].double()).abs()
-            assert apart.max() <= (1 if value.dtype == torch.uint8 else 1e-5), name
-            assert apart.mean() < 1e-4, name
-    assert (here / "whole.mp4").read_bytes() == (here / "shared.mp4").read_bytes() == coded(here, "0.safetensors")
+    for name in ("whole", "shared"):
+        for rank in range(4):
+            assert_close_to(expected, load_file(here / f"{name}-{rank}.safetensors"))
+        assert (here / f"{name}.mp4").read_bytes() == coded(here, f"{name}-0.safetensors")
     assert [len(read_video(here / f"{name}.mp4").frames) for name in ("alone", "shared")] == [75, 75]
     assert sorted(folder.name for folder in (here / "runs").iterdir()) == ["alone", "shared"]
     records = [json.loads((here / "runs" / name / "run.json").read_text()) for name in ("alone", "shared")]
     assert records[0]["weights"] == records[1]["weights"]
+
+
+def assert_close_to(expected: dict[str, Tensor], made: dict[str, Tensor]) -> None:
+    """As far as sums in another order go: a level of a few pixels."""
+    assert made.keys() == expected.keys()
+    for name, value in made.items():
+        apart = (value.double() - expected[name].double()).abs()
+        assert apart.max() <= (1 if value.dtype == torch.uint8 else 1e-5), name
+        assert apart.mean() < 1e-4, name
 
 
 def coded(here: Path, kept: str) -> bytes:
