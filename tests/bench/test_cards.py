@@ -65,6 +65,7 @@ def test_a_card_tells_the_lessons_and_the_clips_of_a_student(tmp_path: Path) -> 
 weights = "soul-toon-4step"
 imitating = 15.0
 minutes = 0.0
+imitation_rate = 3e-4
 ratio = 5
 clips = [{ folder = "a", share = 0.55 }, { folder = "b", people = 2, share = 0.45 }]
 """
@@ -74,8 +75,8 @@ clips = [{ folder = "a", share = 0.55 }, { folder = "b", people = 2, share = 0.4
         "- imitation: 15 minutes",
         "- clips of one person: 55% of the batches",
         "- clips of two people: 45% of the batches",
-        "- ratio: 5",
-    ]
+        "- imitation_rate: 0.0003",
+    ], "nothing of the lesson that is left out"
 
 
 def test_cards_are_written_for_what_is_there(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Passes that several processes share: the guided velocity is that of one."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def in_each_process(folder: Path) -> None:
     mesh = join(Parallel(context=2, guidance=2), "cpu")
     network, passes = backbone(MADE.params), []
     network.register_forward_pre_hook(lambda *_: passes.append(1))
-    found = {}
+    found, said = {}, list[str]()
+    logging.getLogger(share_passes.__module__).addFilter(lambda record: said.append(record.getMessage()) or False)
     alone = grid(Parallel(guidance=4), torch.device("cpu")).get_group("guidance")
     for name, guide in GUIDES.items():
         found[f"4 {name}"] = guided(network, share_passes(guide, alone))
@@ -45,7 +47,7 @@ def in_each_process(folder: Path) -> None:
     passes.clear()
     for name, guide in GUIDES.items():
         found[f"2 {name}"] = guided(network, share_passes(guide, mesh.guidance))
-    found["passes"] = torch.tensor(len(passes))
+    found |= {"passes": torch.tensor(len(passes)), "warnings": torch.tensor(len(said))}
     save_file(found, folder / f"{mesh.grid.get_rank()}.safetensors")
 
 
@@ -69,6 +71,11 @@ def test_shared_passes_and_tokens_make_the_same_velocity(name: str, count: int, 
 def test_two_processes_run_half_of_the_passes_each(found: list[dict[str, Tensor]]) -> None:
     """2 of the 3, 1 of 2, and the only one both of them, as the weights may be shared; 1 of 2 that are projected."""
     assert [int(each["passes"]) for each in found] == [2 + 1 + 1 + 1] * 4
+
+
+def test_who_asks_for_more_processes_than_passes_is_told_once(found: list[dict[str, Tensor]]) -> None:
+    """Four for 3, 2 and 1, two for 1; what is projected has 2 passes as another guide before."""
+    assert [int(each["warnings"]) for each in found] == [3 + 1] * 4
 
 
 def test_a_rehearsal_tells_what_a_guide_asks_for() -> None:

@@ -34,6 +34,7 @@ DATA = (
     "synthetic; no photograph, recording of a person or published data set is in it."
 )
 LESSONS = {"imitating": "imitation", "minutes": "matching"}  # of a student
+OF_LESSONS = {"imitating": ("imitation_rate",), "minutes": ("student_rate", "critic_rate", "ratio")}
 LIMITS = (
     "It knows the drawn world; a photograph is outside it.",
     "It was taught with synthetic voices; recorded ones are followed less well, where they were measured.",
@@ -143,7 +144,9 @@ def _teaching(spec: ModelSpec, folder: Path, root: Path) -> list[str]:
         command = "distill" if spec.teacher else "train"
         lines += ["", f"`enliven {command} {path.relative_to(root).as_posix()}`, as the recipe stands now:", ""]
         lines += [*_stages(values), *_clips(values)]
-        plain = {name: each for name, each in values.items() if isinstance(each, int | float) and name not in LESSONS}
+        left_out = {name for lesson, settings in OF_LESSONS.items() if not values.get(lesson) for name in settings}
+        told = {name: each for name, each in values.items() if name not in LESSONS.keys() | left_out}
+        plain = {name: each for name, each in told.items() if isinstance(each, int | float)}
         lines += [f"- {name}: {each:g}" for name, each in plain.items()]
         lines += [
             "",

@@ -1,6 +1,8 @@
 """Several processes share the passes of a guided step: each runs the network under some of the conditions."""
 
+import logging
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from enliven.runtime.mesh import gathered
+
+log = logging.getLogger(__name__)
 
 Told = TypeVar("Told")
 Guide = TypeVar("Guide", bound=Callable[..., Tensor])  # see ``enliven.diffusion.guidance``
@@ -24,6 +28,8 @@ def share_passes(guide: Guide, group: ProcessGroup) -> Guide:
     def guided(velocity: Callable[[Told], Tensor], cond: Told) -> Float[Tensor, "b c t h w"]:
         asked = rehearse(guide, cond)
         count, own = group.size(), group.rank()
+        if len(asked) < count:
+            _warn_of_idle(count, len(asked))
         found: list[Tensor] = []
         for first in range(0, len(asked), count):
             found += gathered(velocity(asked[min(first + own, len(asked) - 1)]), group)
@@ -43,3 +49,14 @@ def rehearse(guide: Callable[..., Tensor], cond: Told) -> list[Told]:
 
     guide(listen, cond)
     return asked
+
+
+@cache
+def _warn_of_idle(processes: int, passes: int) -> None:
+    """Once, and not with every clip."""
+    log.warning(
+        "%d processes share the passes of a step and there are %d: the rest repeat one; give --parallel more context "
+        "and less guidance",
+        processes,
+        passes,
+    )
