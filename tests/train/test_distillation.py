@@ -203,3 +203,15 @@ def test_loras_learn_beside_one_frozen_network(params: NetworkParams, layout: La
     assert set(before) == set(teacher.state_dict())
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
     assert all(adapter.up.abs().max() > 0 for network in networks.values() for adapter in network.adapters)
+
+
+def test_every_step_of_the_student_is_drawn_as_often_whatever_a_process_draws_else() -> None:
+    trajectory = Trajectory(SIGMAS)
+    drawn = []
+    for step in range(2000):
+        torch.manual_seed(step % 7)
+        drawn.append(trajectory.draw(step))
+        assert trajectory.draw(step) == drawn[-1]
+    counts = torch.bincount(torch.tensor(drawn))
+    assert len(counts) == len(SIGMAS) - 1
+    assert ((counts / 2000 * len(counts) - 1).abs() < 0.15).all()

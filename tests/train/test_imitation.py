@@ -39,8 +39,8 @@ def test_the_error_is_that_to_the_guided_clean_latents(layout: LatentLayout) -> 
     student, told, untold = objective.student.clean, objective.teacher.clean, objective.teacher.unconditional
     guided = (untold + 3.0 * (told - untold)).detach()
     expected = (student - guided)[:, :, layout.clean :].square().mean()
-    for _ in range(8):  # whatever step it is
-        loss = objective.losses(batch_for(layout), 0)["imitation"]
+    for step in range(8):  # whatever step it is
+        loss = objective.losses(batch_for(layout), step)["imitation"]
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=0)
     loss.backward()
     assert objective.teacher.clean.grad is None
@@ -51,10 +51,10 @@ def test_the_error_is_that_to_the_guided_clean_latents(layout: LatentLayout) -> 
 def test_student_and_teacher_see_the_students_own_way() -> None:
     layout = LAYOUTS[0]
     objective, batch, levels = imitating(layout), batch_for(layout), set[float]()
-    for _ in range(30):
+    for step in range(30):
         objective.student.given.clear()
         objective.teacher.given.clear()
-        objective.losses(batch, 0)
+        objective.losses(batch, step)
         (asked, level), (answered, same) = objective.student.given[-1], objective.teacher.given[-1]
         assert torch.equal(asked, answered)
         assert torch.equal(level, same)

@@ -22,6 +22,7 @@ from enliven.types import Conditioning, LatentClip, LatentLayout
 
 STUDENT, CRITIC = "student", "critic"
 LOWEST, HIGHEST = 0.02, 0.98  # noise levels at which guesses still say something
+DRAWN = 1723  # which steps are drawn
 FLOOR = 0.2  # below this level the critic's errors count ever less: else the cleanest samples would count alone
 
 
@@ -50,9 +51,13 @@ class Trajectory:
     sigmas: Sequence[float]
     solver: Solver = field(default_factory=Renoise)
 
-    def draw(self) -> int:
-        """One of the steps."""
-        return int(torch.randint(len(self.sigmas) - 1, ()))
+    def draw(self, step: int) -> int:
+        """One of the student's steps, for a ``step`` of training.
+
+        It is the same in all processes: those that share a network must run it equally often.
+        """
+        chance = torch.Generator().manual_seed(hash((DRAWN, step)))
+        return int(torch.randint(len(self.sigmas) - 1, (), generator=chance))
 
     def make(
         self, student: nn.Module, told: Told, noise: Float[Tensor, "b c t h w"], step: int
@@ -122,7 +127,7 @@ class DistillationObjective:
         clip: LatentClip = batch["clip"]
         told = Told(batch["given"], batch["cond"], clip.layout)
         noise = torch.randn_like(clip.latents[:, :, clip.layout.clean :])
-        stop = self.trajectory.draw()
+        stop = self.trajectory.draw(step)
         if STUDENT in self.turn(step):
             return {"matching": self._matching(told, self.trajectory.make(self.student, told, noise, stop), stop)}
         with unlearnt(noise.device.type):

@@ -28,12 +28,12 @@ class ImitationObjective:
         self.teacher = teacher.requires_grad_(requires_grad=False)
         self.frozen: Mapping[str, nn.Module] = {"teacher": teacher}
 
-    def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:  # noqa: ARG002
+    def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
         """``batch`` as in ``DistillationObjective``."""
         clip: LatentClip = batch["clip"]
         told = Told(batch["given"], batch["cond"], clip.layout)
         noise = torch.randn_like(clip.latents[:, :, clip.layout.clean :])
-        stop = self.trajectory.draw()
+        stop = self.trajectory.draw(step)
         noisy = self.trajectory.arrive(self.student, told, noise, stop)
         sigma = noisy.new_full((len(noisy),), self.trajectory.sigmas[stop])
         with unlearnt(noise.device.type):

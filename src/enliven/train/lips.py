@@ -21,6 +21,7 @@ from enliven.errors import ConfigError
 from enliven.models.mouth import MOUTH
 from enliven.train.flow import FlowObjective
 
+LIPS = "lips.safetensors"  # in the folder of a recipe
 FRAMES = 4  # video frames of a latent frame
 BLUR = 0.3  # the highest noise level on what the reader learns from: guesses are never perfect
 

@@ -1,8 +1,10 @@
 """Every kind of training takes steps on a few clips, is killed without warning, and goes on: ``make train-smoke``.
 
     python -m enliven.train.smoke --only lora
+    python -m enliven.train.smoke --processes 2
 
-The commands are those that a person would type, each in a process of its own, with the shipped weights to begin from.
+The second shares every kind among processes that torchrun starts. The commands are those that a person would type, each
+in a process of its own, with the shipped weights to begin from.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enliven.errors import SmokeError
@@ -51,7 +53,7 @@ CASES = (
     Case(
         "together",
         "longcat-toon",
-        ("--stage", "backbone", "--set", "backbone.parts=2"),
+        ("--stage", "backbone"),
         "backbone.minutes",
         "backbone",
         "weights/backbone",
@@ -99,8 +101,8 @@ model = "{teacher}"
 clips = {CLIPS}
 frames = {FRAMES}
 warm_start = true
-backbone = {{ minutes = {LONG}, learning_rate = 1e-4, batch = 1 }}
-adapting = {{ minutes = {LONG}, learning_rate = 1e-4, batch = 1 }}
+backbone = {{ minutes = {LONG}, learning_rate = 1e-4, batch = 1, parts = {case.processes} }}
+adapting = {{ minutes = {LONG}, learning_rate = 1e-4, batch = 1, parts = {case.processes} }}
 lora = {{ rank = 4, alpha = 4.0 }}
 """
     student = f"""model = "{case.model}"
@@ -112,6 +114,7 @@ imitating = 0.02
 minutes = {LONG}
 batch = 1
 ratio = 1
+parts = {case.processes}
 """
     (place / "toon.toml").write_text(toon)
     (place / "student.toml").write_text(student)
@@ -154,7 +157,7 @@ def _children(pid: int) -> list[int]:
 def _command(case: Case, place: Path, minutes: float) -> list[str]:
     settings = ("--set", f"{case.budget}={minutes}")
     if case.name == "distill":
-        return _enliven("distill", str(place / "student.toml"), *settings)
+        return _enliven("distill", str(place / "student.toml"), *settings, processes=case.processes)
     stages = ("--stage", "encoding", *case.command)
     return _enliven("train", str(place / "toon.toml"), *stages, *settings, processes=case.processes)
 
@@ -182,11 +185,16 @@ def _environment() -> dict[str, str]:
 
 
 def main() -> None:
-    """Run from the command line; the exit code says whether all is well."""
+    """The command line; the exit code says whether all is well."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="*", choices=[case.name for case in CASES], help="some kinds of training")
+    parser.add_argument("--processes", type=int, help="so many for each kind, instead of its own number")
     asked = parser.parse_args()
-    chosen = [case for case in CASES if not asked.only or case.name in asked.only]
+    chosen = [
+        replace(case, processes=asked.processes or case.processes)
+        for case in CASES
+        if not asked.only or case.name in asked.only
+    ]
     with tempfile.TemporaryDirectory() as folder:
         try:
             for line in smoke(Path(folder), chosen):

@@ -1,6 +1,7 @@
 """A student from a teacher's weights, by a recipe: fewer steps, no guidance.
 
     enliven distill examples/distill-longcat.toml
+    torchrun --nproc-per-node 2 -m enliven distill examples/distill-longcat.toml --set parts=2
 
 It imitates its teacher first (``enliven.train.imitation``), then their distributions are matched
 (``enliven.train.distillation``). Checkpoints and measurements stay in the folder of the recipe, and training goes on
@@ -21,7 +22,6 @@ from enliven.errors import RequestError, WeightsError
 from enliven.models.layered import LORA, read_label, saved_parts, write_label
 from enliven.models.networks import load_network, save_network
 from enliven.models.text import TextEncoder
-from enliven.runtime.launch import process_count
 from enliven.systems import find_model
 from enliven.systems.spec import ModelSpec
 from enliven.train import checkpoint
@@ -30,6 +30,7 @@ from enliven.train.batches import ClipBatches, Drops, MixedBatches
 from enliven.train.distillation import CRITIC, STUDENT, DistillationObjective, Trajectory
 from enliven.train.imitation import ImitationObjective
 from enliven.train.lora import WithLora, save_lora
+from enliven.train.processes import first_alone, joined, rank_and_count
 from enliven.train.toon_clips import batch_of
 from enliven.train.trainer import Objective, TrainConfig, Trainer
 from enliven.types import OnProgress, ignore_progress
@@ -63,6 +64,7 @@ class StudentRecipe:
     At first the student imitates it for ``imitating`` minutes, then their distributions are matched for ``minutes``;
     either may be 0. A critic takes ``ratio`` steps for one of the student then. With a ``rank``, both are LoRAs beside
     the one teacher, which takes a third of the memory. With a ``muon_gain`` matrices are trained by Muon, at that gain.
+    A step learns from ``parts`` batches of ``batch`` clips, which processes share.
     """
 
     model: str
@@ -81,6 +83,7 @@ class StudentRecipe:
     rank: int = 0
     muon_gain: float = 0.0
     batch: int = 8
+    parts: int = 1
     device: str = "cpu"
     threads: int = 1
 
@@ -94,22 +97,23 @@ class StudentRecipe:
 def distill(recipe: StudentRecipe, on_progress: OnProgress = ignore_progress) -> Path:
     """Train a student and write its weights; returns their folder.
 
-    Raises RequestError for a model that is no student, where other weights or what was learnt would be lost, and for
-    several processes; WeightsError, ConfigError.
+    Raises RequestError for a model that is no student, and where other weights or what was learnt would be lost;
+    WeightsError, ConfigError.
     """
     spec = find_model(recipe.model)
-    _check_alone()
     _check_target(recipe)
     _check_order(recipe)
     parts = _teacher_parts(spec, recipe.teacher)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(0)
-    lessons, batches = _Lessons(recipe, spec, parts), _batches(recipe, spec, parts)
-    learnt: Learnt | None = None
-    left = _left(recipe, lessons)
-    for config, lesson in left:
-        learnt = _learn(config, lesson(learnt), batches, on_progress, last=lesson is left[-1][1])
-    _write(recipe, lessons.learner(learnt))
+    with joined(recipe.device):
+        tell = ignore_progress if rank_and_count()[0] else on_progress
+        lessons, batches = _Lessons(recipe, spec, parts), _batches(recipe, spec, parts)
+        learnt: Learnt | None = None
+        left = _left(recipe, lessons)
+        for config, lesson in left:
+            learnt = _learn(config, lesson(learnt), batches, tell, last=lesson is left[-1][1])
+        first_alone(lambda: _write(recipe, lessons.learner(learnt)))
     return recipe.weights
 
 
@@ -210,13 +214,6 @@ def _check_target(recipe: StudentRecipe) -> None:
         )
 
 
-def _check_alone() -> None:
-    if process_count() > 1:
-        raise RequestError(
-            f"{process_count()} processes for one student, which learns in one", hint="start it without torchrun"
-        )
-
-
 def _check_order(recipe: StudentRecipe) -> None:
     """Matching begins with what imitation has taught: what it would teach later is lost."""
     if recipe.imitating and _begun(_matching(recipe)) and not _finished(_imitating(recipe)):
@@ -263,5 +260,6 @@ def _matching(recipe: StudentRecipe) -> TrainConfig:
         muon_gain=recipe.muon_gain or 1.0,
         warmup=30,
         ema=0.97,
+        parts=recipe.parts,
         device=recipe.device,
     )

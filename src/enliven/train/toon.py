@@ -24,7 +24,7 @@ from enliven.train.backbones import train_backbone, train_lora
 from enliven.train.codebook import CodebookRecipe, fit_codebook
 from enliven.train.flow import FlowObjective
 from enliven.train.hearing import keep_fixed, new_ears, train_hearing
-from enliven.train.lips import LipFlow, LipReader, ReadingLips, lip_batches
+from enliven.train.lips import LIPS, LipFlow, LipReader, ReadingLips, lip_batches
 from enliven.train.processes import first_alone, joined, rank_and_count
 from enliven.train.reading import ReadingObjective, caption_batches, new_text_encoder
 from enliven.train.toon_clips import clip_batches, encode_clips, mixed_batches
@@ -34,8 +34,6 @@ from enliven.train.trainer import Trainer
 from enliven.types import OnProgress, Progress, ignore_progress
 
 __all__ = ["STAGES", "Budget", "Groups", "ToonRecipe", "train_toon"]
-
-LIPS = "lips.safetensors"
 
 log = logging.getLogger(__name__)
 
