@@ -37,20 +37,6 @@ class NoiseLevels:
         return (sigma / self.floor).clamp(max=1).square()
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The true latents of noise frames, by how much the velocity there is ``wrong``, and the noise level."""
-
-    truth: Float[Tensor, "b c t h w"]
-    wrong: Float[Tensor, "b c t h w"]
-    sigma: Float[Tensor, "b"]
-
-    @property
-    def guess(self) -> Float[Tensor, "b c t h w"]:
-        """The clean latents where that velocity leads."""
-        return self.truth - self.sigma[:, None, None, None, None] * self.wrong
-
-
 class FlowObjective:
     """Squared velocity error, heavier where the clip moves: mouths and eyes are small and must not be lost."""
 
@@ -61,11 +47,7 @@ class FlowObjective:
         self.moving_weight = moving_weight
 
     def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:  # noqa: ARG002
-        """``batch``: ``clip`` (a LatentClip whose noise frames hold the truth), ``given`` and ``cond``."""
-        return {"flow": self.flow(self.attempt(batch))}
-
-    def attempt(self, batch: Mapping[str, Any]) -> Attempt:
-        """Noise the truth, and let the backbone say the way back."""
+        """``batch``: ``clip`` (a LatentClip whose noise frames hold the truth) and ``cond``."""
         clip: LatentClip = batch["clip"]
         cond: Conditioning = batch["cond"]
         clean, truth = clip.layout.clean, clip.latents
@@ -75,15 +57,10 @@ class FlowObjective:
         noise = torch.randn_like(truth)
         mixed = truth.lerp(noise, per_frame[:, None, :, None, None])
         mixed[:, :, :clean] = batch["given"]
-        velocity = self.backbone(mixed, per_frame, cond, clip.layout).float()
-        wrong = (velocity - (noise - truth))[:, :, clean:]
-        return Attempt(truth[:, :, clean:], wrong, sigma)
-
-    def flow(self, attempt: Attempt) -> Float[Tensor, ""]:
-        """Equation 1, weighted."""
-        error = attempt.wrong.square().mean(dim=1)
-        weight = self._moving(attempt.truth) * self.levels.weight(attempt.sigma)[:, None, None, None]
-        return (weight * error).mean()
+        velocity = self.backbone(mixed, per_frame, cond, clip.layout)
+        error = (velocity.float() - (noise - truth))[:, :, clean:].square().mean(dim=1)
+        weight = self._moving(truth[:, :, clean:]) * self.levels.weight(sigma)[:, None, None, None]
+        return {"flow": (weight * error).mean()}
 
     def _moving(self, truth: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b 1 h w"]:
         """1 where a clip stands still, up to ``1 + moving_weight`` where it moves most, mean 1."""

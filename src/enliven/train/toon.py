@@ -24,7 +24,6 @@ from enliven.train.backbones import train_backbone, train_lora
 from enliven.train.codebook import CodebookRecipe, fit_codebook
 from enliven.train.flow import FlowObjective
 from enliven.train.hearing import keep_fixed, new_ears, train_hearing
-from enliven.train.lips import LIPS, LipFlow, LipReader, ReadingLips, lip_batches
 from enliven.train.processes import first_alone, joined, rank_and_count
 from enliven.train.reading import ReadingObjective, caption_batches, new_text_encoder
 from enliven.train.toon_clips import clip_batches, encode_clips, mixed_batches
@@ -98,18 +97,6 @@ def _codebook(recipe: ToonRecipe, on_progress: OnProgress) -> None:
         )
 
 
-def _lips(recipe: ToonRecipe, on_progress: OnProgress) -> None:
-    """Whoever reads lips is needed in training only, and stays in the folder of the recipe."""
-    if recipe.lips.minutes:
-        torch.manual_seed(0)
-        config = replace(recipe.training(recipe.lips, "lips"), muon="", dtype="float32", ema=0.995)
-        reader = LipReader(find_model(recipe.model).params.autoencoder.channels)
-        trainer = Trainer(config, ReadingLips(reader), lip_batches(recipe.folder / "encoded", recipe.lips.batch))
-        trainer.fit(on_progress)
-        reader.load_state_dict(trainer.averaged("lips"))
-        reader.save(recipe.folder / LIPS)
-
-
 def _half(recipe: ToonRecipe, on_progress: OnProgress) -> None:
     if recipe.half.minutes:
         _train_backbone(recipe, recipe.half, "half", warm=recipe.warm_start, on_progress=on_progress)
@@ -126,19 +113,12 @@ def _train_backbone(recipe: ToonRecipe, budget: Budget, name: str, *, warm: bool
     network = load_network(folder).requires_grad_(requires_grad=True) if warm else build_network(spec.params.backbone)
     batches = clip_batches(recipe, budget, "half-encoded") if name == "half" else mixed_batches(recipe, budget)
     config = replace(recipe.training(budget, name), ema=0.997)
-    objective, begun = _objective(recipe, network), recipe.folder / name / "begun"
+    objective, begun = FlowObjective(network, moving_weight=recipe.moving_weight), recipe.folder / name / "begun"
     if warm and recipe.kept and not begun.exists():  # a run that goes on began with the same
         first_alone(lambda: save_network(load_network(folder), begun, torch.float32))
     train_backbone(config, objective, iter(batches), spec, recipe.weights, on_progress)
     if warm and recipe.kept:
         first_alone(lambda: save_network(blended(load_network(folder), load_network(begun), recipe.kept), folder))
-
-
-def _objective(recipe: ToonRecipe, network: nn.Module) -> FlowObjective:
-    if not recipe.lip_weight:
-        return FlowObjective(network, moving_weight=recipe.moving_weight)
-    reader = LipReader.load(recipe.folder / LIPS)
-    return LipFlow(network, reader, lip_weight=recipe.lip_weight, moving_weight=recipe.moving_weight)
 
 
 @torch.no_grad()
@@ -176,7 +156,6 @@ STAGES: Mapping[str, Callable[[ToonRecipe, OnProgress], None]] = {
     "autoencoder": train_autoencoder,
     "encoding": encode_clips,
     "codebook": _codebook,
-    "lips": _lips,
     "half": _half,
     "backbone": _backbone,
     "polishing": polish,

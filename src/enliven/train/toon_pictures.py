@@ -12,7 +12,6 @@ from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
 from enliven.systems import find_model
 from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batches
 from enliven.train.efficient import drawn_or_guessed, looks_back, train_efficient
-from enliven.train.lips import LIPS, LipReader
 from enliven.train.narrowing import begin_narrow
 from enliven.train.polishing import PolishingObjective, guessed_crops, save_guesses
 from enliven.train.toon_clips import clip_batches
@@ -99,8 +98,7 @@ def polish(recipe: ToonRecipe, on_progress: OnProgress) -> None:
     sizes = {"batch": recipe.polishing.batch, "latents": looks_back(autoencoder) + 1}
     batches = guessed_crops(guesses, recipe.folder / "clips", autoencoder, **sizes)
     config = replace(recipe.training(recipe.polishing, "polishing"), muon=DECODER_MATRICES, decay=0.5)
-    reader = LipReader.load(recipe.folder / LIPS) if recipe.lip_weight else None
-    trainer = Trainer(config, PolishingObjective(autoencoder, reader, recipe.lip_weight), batches)
+    trainer = Trainer(config, PolishingObjective(autoencoder), batches)
     trainer.fit(on_progress)
     autoencoder.load_state_dict(trainer.averaged("autoencoder"))
     save_network(autoencoder, folder, torch.float32)

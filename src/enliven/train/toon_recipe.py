@@ -48,8 +48,7 @@ class ToonRecipe:
     backbone also learns who says what, from clips of two and of three people. Several processes draw and encode side
     by side when each does another ``part``: the first number of it, counted from 0, of as many as the second says.
     At last a ``lora`` may learn (``adapting``) beside the backbone. Where a clip moves, errors weigh up to
-    ``1 + moving_weight`` times as much, and with a ``lip_weight`` a reader of lips, trained first, finds errors in
-    mouths. Of the weights with which a backbone begins, a share is ``kept`` in the mean.
+    ``1 + moving_weight`` times as much. Of the weights with which a backbone begins, a share is ``kept`` in the mean.
     """
 
     folder: Path
@@ -65,7 +64,6 @@ class ToonRecipe:
     recorded: float = 0.0
     centroids: int = 0
     moving_weight: float = 3.0
-    lip_weight: float = 0.0
     kept: float = 0.0
     guesses: int = 150
     adversarial: float = 0.0
@@ -79,7 +77,6 @@ class ToonRecipe:
     reading: Budget = field(default_factory=lambda: Budget(3, 2e-3, batch=40, muon_gain=8.0))
     autoencoder: Budget = field(default_factory=lambda: Budget(40, 1e-3, batch=8, muon_gain=12.0))
     efficient: Budget = field(default_factory=lambda: Budget(0, 1e-3, batch=8, muon_gain=12.0))
-    lips: Budget = field(default_factory=lambda: Budget(0, 1e-3, batch=16))
     half: Budget = field(default_factory=lambda: Budget(0, 1e-3, batch=8))
     backbone: Budget = field(default_factory=lambda: Budget(85, 1e-3, batch=8))
     polishing: Budget = field(default_factory=lambda: Budget(0, 5e-4, batch=8, muon_gain=12.0))
