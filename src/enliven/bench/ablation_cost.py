@@ -26,6 +26,7 @@ class Cost:
             "passes of the backbone for a clip": float(self.passes),
             "backbone, processor seconds for a second": self.backbone / self.video_seconds,
             "the rest, processor seconds for a second": self.rest / self.video_seconds,
+            "all of it, processor seconds for a second": (self.backbone + self.rest) / self.video_seconds,
         }
 
 
