@@ -77,6 +77,9 @@ clips = [{ folder = "a", share = 0.55 }, { folder = "b", people = 2, share = 0.4
         "- clips of two people: 45% of the batches",
         "- imitation_rate: 0.0003",
     ], "nothing of the lesson that is left out"
+    (tmp_path / "examples" / "distill.toml").write_text(recipe.replace("minutes = 0.0\n", ""))
+    text = card(MODELS["soul-toon-4step"], PACKAGED / "soul-toon", tmp_path)
+    assert "- ratio: 5" in text, "an hour of it where nothing is said"
 
 
 def test_cards_are_written_for_what_is_there(tmp_path: Path) -> None:

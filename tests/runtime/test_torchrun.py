@@ -82,7 +82,8 @@ def test_four_make_the_video_of_one_also_when_stopped(here: Path, monkeypatch: p
     for name in ("whole", "shared"):
         for rank in range(4):
             assert_close_to(expected, load_file(here / f"{name}-{rank}.safetensors"))
-        assert (here / f"{name}.mp4").read_bytes() == coded(here, f"{name}-0.safetensors")
+        apart = read_video(here / f"{name}.mp4").frames.int() - coded(here, f"{name}-0.safetensors").int()
+        assert apart.abs().float().mean() < 1, "other frames are dozens of levels apart"
     assert [len(read_video(here / f"{name}.mp4").frames) for name in ("alone", "shared")] == [75, 75]
     assert sorted(folder.name for folder in (here / "runs").iterdir()) == ["alone", "shared"]
     records = [json.loads((here / "runs" / name / "run.json").read_text()) for name in ("alone", "shared")]
@@ -98,14 +99,14 @@ def assert_close_to(expected: dict[str, Tensor], made: dict[str, Tensor]) -> Non
         assert apart.mean() < 1e-4, name
 
 
-def coded(here: Path, kept: str) -> bytes:
-    """The file that the frames a process kept are in when they are coded."""
+def coded(here: Path, kept: str) -> Tensor:
+    """What is left of the frames a process kept when they have been coded."""
     frames = load_file(here / kept)
     segments = [here / f"segment{index}.mp4" for index in range(2)]
     for index, segment in enumerate(segments):
         encode_segment([frames[f"frames {index}"]], 25.0, segment)
     join_segments(segments, here / "coded.mp4", fps=25.0, sound=here / "speech.wav")
-    return (here / "coded.mp4").read_bytes()
+    return read_video(here / "coded.mp4").frames
 
 
 LIST = """

@@ -12,7 +12,7 @@ import logging
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from enliven.models.layered import read_label
 from enliven.models.stored import read_headers
 from enliven.systems import MODELS
 from enliven.systems.spec import PACKAGED, ModelSpec
+from enliven.train.student import StudentRecipe
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ DATA = (
     "synthetic; no photograph, recording of a person or published data set is in it."
 )
 LESSONS = {"imitating": "imitation", "minutes": "matching"}  # of a student
+UNSAID = {each.name: each.default for each in fields(StudentRecipe)}  # what holds where a recipe says nothing
 OF_LESSONS = {"imitating": ("imitation_rate",), "minutes": ("student_rate", "critic_rate", "ratio")}
 LIMITS = (
     "It knows the drawn world; a photograph is outside it.",
@@ -144,7 +146,12 @@ def _teaching(spec: ModelSpec, folder: Path, root: Path) -> list[str]:
         command = "distill" if spec.teacher else "train"
         lines += ["", f"`enliven {command} {path.relative_to(root).as_posix()}`, as the recipe stands now:", ""]
         lines += [*_stages(values), *_clips(values)]
-        left_out = {name for lesson, settings in OF_LESSONS.items() if not values.get(lesson) for name in settings}
+        left_out = {
+            name
+            for lesson, settings in OF_LESSONS.items()
+            if not values.get(lesson, UNSAID[lesson])
+            for name in settings
+        }
         told = {name: each for name, each in values.items() if name not in LESSONS.keys() | left_out}
         plain = {name: each for name, each in told.items() if isinstance(each, int | float)}
         lines += [f"- {name}: {each:g}" for name, each in plain.items()]

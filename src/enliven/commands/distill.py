@@ -14,6 +14,9 @@ def distill(
 ) -> None:
     """Distill steps and guidance of a model into a student by a recipe; a stopped run goes on where it was.
 
+    Several processes share as many parts of a step:
+    torchrun --nproc-per-node 2 -m enliven distill recipe.toml --set parts=2
+
     Args:
         recipe: A TOML file such as examples/distill-longcat.toml.
         settings: NAME=VALUE for anything in the recipe, for example minutes=10.

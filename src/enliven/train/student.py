@@ -8,6 +8,7 @@ It imitates its teacher first (``enliven.train.imitation``), then their distribu
 where it was stopped. Delete that folder to begin anew.
 """
 
+import gc
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -64,7 +65,8 @@ class StudentRecipe:
     At first the student imitates it for ``imitating`` minutes, then their distributions are matched for ``minutes``;
     either may be 0. A critic takes ``ratio`` steps for one of the student then. With a ``rank``, both are LoRAs beside
     the one teacher, which takes a third of the memory. With a ``muon_gain`` matrices are trained by Muon, at that gain.
-    A step learns from ``parts`` batches of ``batch`` clips, which processes share.
+    A step learns from ``parts`` batches of ``batch`` clips, which processes share; all of them are of one of the
+    student's own steps.
     """
 
     model: str
@@ -113,6 +115,7 @@ def distill(recipe: StudentRecipe, on_progress: OnProgress = ignore_progress) ->
         left = _left(recipe, lessons)
         for config, lesson in left:
             learnt = _learn(config, lesson(learnt), batches, tell, last=lesson is left[-1][1])
+            gc.collect()  # networks that are shared hold themselves
         first_alone(lambda: _write(recipe, lessons.learner(learnt)))
     return recipe.weights
 

@@ -139,11 +139,11 @@ class Trainer:
             name: skeleton(each) for name, each in self.network.items() if blocks_of(each) and rank_and_count()[1] > 1
         }
         used = [*getattr(objective, "frozen", {}).values(), *self.network.values()]
-        for network in used:
+        for network in used:  # one after the other: no device need ever hold all of them whole
             network.to(config.device)
-        if config.recompute:
-            recompute_blocks(used)
-        share(used, config.device)
+            if config.recompute:
+                recompute_blocks([network])
+            share([network], config.device)
         self.optimizers = {
             name: optimizers_of(
                 name, each, rate=config.learning_rate, weight_decay=config.weight_decay, muon=config.muon
