@@ -120,7 +120,6 @@ def test_two_processes_teach_what_one_does(folder: Path) -> None:
 
 
 def distill_together(folder: Path) -> None:
-    """Twice: the second time there is more to match, and imitation is over."""
     name_models()
     write = student._write
 
@@ -130,20 +129,14 @@ def distill_together(folder: Path) -> None:
         write(*given)
 
     student._write = written
-    for minutes in (0.01, 0.03):
-        assert distill(recipe_in(folder, imitating=0.01, minutes=minutes)) == folder / "student"
-        if os.environ["RANK"] == "0":
-            steps = [checkpoint.counters(folder / name / "checkpoint")["step"] for name in ("run/imitation", "run")]
-            torch.save(steps, folder / f"steps {minutes}.pt")
+    assert distill(recipe_in(folder, imitating=0.01, minutes=0.02)) == folder / "student"
 
 
 @pytest.mark.slow
 def test_a_student_of_two_processes_is_written_once(folder: Path) -> None:
     run_together(2, distill_together, folder)
-    assert (folder / "written").read_text() == "by 0\n" * 2
-    first, second = (torch.load(folder / f"steps {minutes}.pt") for minutes in (0.01, 0.03))
-    assert second[0] == first[0]
-    assert second[1] > first[1]
+    assert (folder / "written").read_text() == "by 0\n"
+    assert all(checkpoint.counters(folder / name / "checkpoint")["step"] for name in ("run/imitation", "run"))
     assert sorted(path.name for path in (folder / "student").iterdir()) == ["backbone", "model.json"]
     before = load_networks(folder / "tiny").backbone.state_dict()
     after = load_networks(folder / "student").backbone.state_dict()
