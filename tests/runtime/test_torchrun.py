@@ -84,6 +84,7 @@ def test_four_make_the_video_of_one_also_when_stopped(here: Path, monkeypatch: p
             assert_close_to(expected, load_file(here / f"{name}-{rank}.safetensors"))
         apart = read_video(here / f"{name}.mp4").frames.int() - coded(here, f"{name}-0.safetensors").int()
         assert apart.abs().float().mean() < 1, "other frames are dozens of levels apart"
+    assert (here / "whole.mp4").read_bytes() == (here / "shared.mp4").read_bytes()
     assert [len(read_video(here / f"{name}.mp4").frames) for name in ("alone", "shared")] == [75, 75]
     assert sorted(folder.name for folder in (here / "runs").iterdir()) == ["alone", "shared"]
     records = [json.loads((here / "runs" / name / "run.json").read_text()) for name in ("alone", "shared")]
