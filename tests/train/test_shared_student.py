@@ -1,6 +1,7 @@
 """Several processes teach one student what one process teaches it."""
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, distributed  # noqa: TID251
 from enliven.data.encoded import EncodedClip, save_encoded
 from enliven.diffusion.guidance import Guidance
 from enliven.diffusion.solvers import Renoise
+from enliven.errors import Cancelled
 from enliven.models.networks import load_networks, save_networks
 from enliven.systems import MODELS
 from enliven.train import checkpoint, student
@@ -82,8 +84,8 @@ def recipe_in(folder: Path, **changes: object) -> StudentRecipe:
     return replace(recipe, **changes)
 
 
-def taught(folder: Path, name: str) -> dict[str, dict[str, Tensor]]:
-    """Six steps of every lesson, of whole students and of LoRAs."""
+def taught(folder: Path, name: str, stop: int = 0) -> dict[str, dict[str, Tensor]]:
+    """Six steps of every lesson, of whole students and of LoRAs; stopped after ``stop`` of them, if any."""
     learnt = {}
     for lesson, rank in KINDS:
         torch.manual_seed(0)
@@ -93,12 +95,35 @@ def taught(folder: Path, name: str) -> dict[str, dict[str, Tensor]]:
         config = replace(config, folder=folder / f"{name} {lesson} {rank}", steps=6, minutes=1e9, dtype="float32")
         objective = getattr(_Lessons(recipe, spec, parts), lesson)(None)
         trainer = Trainer(config, objective, _batches(recipe, spec, parts))
+        if stop:
+            interrupt(trainer, stop)
+            with pytest.raises(Cancelled, match=f"stopped at step {stop},"):
+                trainer.fit()
+            continue
         trainer.fit()
         learnt[f"{lesson} {rank}"] = trainer.averaged(STUDENT)
     return learnt
 
 
-def in_each_process(folder: Path) -> None:
+def interrupt(trainer: Trainer, stop: int) -> None:
+    """One of the processes hears in its step ``stop`` that it shall stop."""
+    taken = trainer.take_step
+
+    def interrupted() -> dict[str, float]:
+        if trainer.step == stop - 1 and distributed.get_rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return taken()
+
+    trainer.take_step = interrupted  # type: ignore[method-assign, assignment]
+
+
+def begin_together(folder: Path) -> None:
+    name_models()
+    distributed.init_process_group("gloo")
+    taught(folder, "together", stop=3)
+
+
+def go_on_together(folder: Path) -> None:
     name_models()
     distributed.init_process_group("gloo")
     learnt = taught(folder, "together")
@@ -107,8 +132,9 @@ def in_each_process(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_teach_what_one_does(folder: Path) -> None:
-    run_together(2, in_each_process, folder)
+def test_two_processes_that_are_stopped_and_started_again_teach_what_one_does(folder: Path) -> None:
+    run_together(2, begin_together, folder)
+    run_together(2, go_on_together, folder)
     together, alone = torch.load(folder / "learnt.pt"), taught(folder, "alone")
     teacher = load_networks(folder / "tiny").backbone.state_dict()
     for kind, weights in alone.items():

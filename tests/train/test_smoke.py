@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from enliven.errors import SmokeError
 from enliven.train import checkpoint
-from enliven.train.smoke import CASES, Saved, _children, find_saved, smoke
+from enliven.train import smoke as module
+from enliven.train.smoke import CASES, Saved, _children, choose, find_saved, smoke
 
 
 def test_what_a_killed_run_has_saved_is_found(tmp_path: Path) -> None:
@@ -35,6 +37,20 @@ def test_processes_of_processes_are_found() -> None:
         for pid in [*_children(run.pid), run.pid]:
             os.kill(pid, signal.SIGKILL)
         run.wait()
+
+
+def test_nothing_is_tried_twice_where_all_have_as_many_processes() -> None:
+    assert [case.name for case in choose(CASES, None)] == ["toon", "soul", "lora", "decoder", "together", "distill"]
+    assert [case.name for case in choose(CASES, 2)] == ["toon", "soul", "lora", "decoder", "distill"]
+    assert {case.processes for case in choose(CASES, 2)} == {2}
+
+
+def test_a_command_that_never_ends_is_killed_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ENDING", 0.5)
+    began = time.monotonic()
+    with pytest.raises(SmokeError, match="did not end in"):
+        module._run([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path)
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.slow

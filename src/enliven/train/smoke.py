@@ -28,6 +28,7 @@ CLIPS, FRAMES = 2, 61
 SAVING = 300.0  # seconds until a run must have saved
 LONG = 60.0  # minutes of a run that will be killed
 MORE = 2.0  # seconds of training after it
+ENDING = 600.0  # seconds until a command that is not killed must have ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,14 @@ CASES = (
     Case("toon", "longcat-toon", ("--stage", "backbone"), "backbone.minutes", "backbone", "weights/backbone"),
     Case("soul", "soul-toon", ("--stage", "backbone"), "backbone.minutes", "backbone", "weights/backbone"),
     Case("lora", "longcat-toon", ("--stage", "lora"), "adapting.minutes", "lora", "lora.safetensors"),
+    Case(
+        "decoder",
+        "soul-toon",
+        ("--stage", "drawing", "--stage", "efficient"),
+        "efficient.minutes",
+        "efficient",
+        "weights/autoencoder-efficient",
+    ),
     Case(
         "together",
         "longcat-toon",
@@ -88,6 +97,15 @@ def smoke(folder: Path, cases: Sequence[Case] = CASES) -> Iterator[str]:
         )
 
 
+def choose(cases: Sequence[Case], processes: int | None) -> list[Case]:
+    """``cases`` with so many processes each, if told; those that then do what another does are left out."""
+    found = dict[Case, Case]()
+    for case in cases:
+        shared = replace(case, processes=processes or case.processes)
+        found.setdefault(replace(shared, name=""), shared)
+    return list(found.values())
+
+
 def prepare(case: Case, place: Path) -> None:
     """Recipe, sentences, weights, and clips for a student."""
     teacher = case.model.removesuffix("-4step")
@@ -103,6 +121,7 @@ frames = {FRAMES}
 warm_start = true
 backbone = {{ minutes = {LONG}, learning_rate = 1e-4, batch = 1, parts = {case.processes} }}
 adapting = {{ minutes = {LONG}, learning_rate = 1e-4, batch = 1, parts = {case.processes} }}
+efficient = {{ minutes = {LONG}, learning_rate = 1e-4, batch = 1 }}
 lora = {{ rank = 4, alpha = 4.0 }}
 """
     student = f"""model = "{case.model}"
@@ -134,9 +153,7 @@ def kill_when_saved(case: Case, place: Path) -> Saved:
             time.sleep(0.1)
         time.sleep(1.0)  # some more steps, to be lost
     finally:
-        for pid in [*_children(run.pid), run.pid] if run.poll() is None else []:
-            os.kill(pid, signal.SIGKILL)
-        run.wait()
+        _kill(run)
     saved = find_saved(place / case.checkpoint)
     assert saved is not None
     return saved
@@ -146,6 +163,13 @@ def find_saved(folder: Path) -> Saved | None:
     """The last checkpoint of a run, None where there is none."""
     counters = checkpoint.counters(folder / checkpoint.CHECKPOINT)
     return Saved(counters["step"], counters["seconds"]) if counters else None
+
+
+def _kill(run: subprocess.Popen[bytes]) -> None:
+    """Without warning, and all that it has started."""
+    for pid in [*_children(run.pid), run.pid] if run.poll() is None else []:
+        os.kill(pid, signal.SIGKILL)
+    run.wait()
 
 
 def _children(pid: int) -> list[int]:
@@ -170,10 +194,20 @@ def _enliven(*arguments: str, processes: int = 1) -> list[str]:
 
 
 def _run(command: Sequence[str], place: Path) -> None:
-    with (place / "log.txt").open("a") as told:
-        ended = subprocess.run(command, stdout=told, stderr=told, env=_environment(), check=False)
-    if ended.returncode:
-        raise SmokeError(f"{' '.join(command[1:])} failed: {_last_lines(place)}", hint=f"look into {place}")
+    told = " ".join(command[1:])
+    with (
+        (place / "log.txt").open("a") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env=_environment()) as run,
+    ):
+        try:
+            code = run.wait(ENDING)
+        except subprocess.TimeoutExpired:
+            _kill(run)
+            raise SmokeError(
+                f"{told} did not end in {ENDING:.0f} s: {_last_lines(place)}", hint=f"look into {place}"
+            ) from None
+    if code:
+        raise SmokeError(f"{told} failed: {_last_lines(place)}", hint=f"look into {place}")
 
 
 def _last_lines(place: Path) -> str:
@@ -190,11 +224,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=[case.name for case in CASES], help="some kinds of training")
     parser.add_argument("--processes", type=int, help="so many for each kind, instead of its own number")
     asked = parser.parse_args()
-    chosen = [
-        replace(case, processes=asked.processes or case.processes)
-        for case in CASES
-        if not asked.only or case.name in asked.only
-    ]
+    chosen = choose([case for case in CASES if not asked.only or case.name in asked.only], asked.processes)
     with tempfile.TemporaryDirectory() as folder:
         try:
             for line in smoke(Path(folder), chosen):

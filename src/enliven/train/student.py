@@ -132,7 +132,7 @@ def _learn(
         trainer.fit(on_progress)
     else:
         trainer.restore()
-    return {name: value.cpu() for name, value in trainer.averaged(STUDENT).items()}
+    return trainer.averaged(STUDENT)
 
 
 def _left(recipe: StudentRecipe, lessons: "_Lessons") -> list[tuple[TrainConfig, Lesson]]:

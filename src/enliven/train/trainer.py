@@ -277,9 +277,9 @@ class Trainer:
         return self.step
 
     def averaged(self, name: str) -> dict[str, Tensor]:
-        """The averaged weights of one network: what is shipped. Of several processes, all have to ask."""
+        """The averaged weights of one network, in main memory: what ships. Of several processes, all have to ask."""
         prefix = f"{name}."
-        return {key.removeprefix(prefix): whole(v) for key, v in self.average.items() if key.startswith(prefix)}
+        return {key.removeprefix(prefix): whole(v).cpu() for key, v in self.average.items() if key.startswith(prefix)}
 
     def averaged_network(self, name: str) -> nn.Module:
         """One network with its averaged weights, apart from the training. Of several processes, all have to ask."""
@@ -300,7 +300,9 @@ class Trainer:
         place.parent.mkdir(exist_ok=True)
         with torch.random.fork_rng(), torch.no_grad(), nullcontext() if shared else self._averages_in_use():
             try:
-                self.sample(shared or dict(self.network.items()), place)
+                self.sample(
+                    {name: each.to(self.config.device) for name, each in (shared or self.network).items()}, place
+                )
             except Exception:
                 log.exception("no sample at step %d", self.step)
 
