@@ -57,11 +57,31 @@ def test_a_guess_stands_for_the_latents_it_says(batches: ClipBatches) -> None:
     starts = set()
     for _ in range(12):
         batch = batches.make()
-        guessed, which = guess(Knowing(batch), batch)
+        guessed, which = guess(Knowing(batch), batch, 0.5)
         truth = [batches.clips[name].latents[:, which.start : which.stop] for name in batch["names"]]
         torch.testing.assert_close(guessed, torch.stack(truth), atol=1e-4, rtol=0)
         starts.add(which.start)
     assert {0, 1} < starts, "without a picture, after one, and in the middle"
+
+
+@pytest.mark.parametrize("last", [0.4, 1.0])
+def test_what_is_guessed_carries_as_much_noise_as_the_last_step_finds(batches: ClipBatches, last: float) -> None:
+    torch.manual_seed(0)
+    levels = []
+    for _ in range(20):
+        batch = batches.make()
+        clean = batch["clip"].layout.clean
+
+        class Watching(Knowing):
+            def __call__(self, latents: Tensor, sigma: Tensor, *given: Any) -> Tensor:
+                assert not sigma[:, :clean].any()  # noqa: B023 - called at once
+                levels.append(sigma[:, clean:])  # noqa: B023
+                return super().__call__(latents, sigma, *given)
+
+        guess(Watching(batch), batch, last)
+    seen = torch.cat([each.flatten() for each in levels])
+    assert 0.6 * last <= seen.min() < 0.7 * last
+    assert 0.95 * last < seen.max() <= min(1.05 * last, 1.0)
 
 
 def test_crops_lie_over_their_pixels(networks: Networks, batches: ClipBatches, tmp_path: Path) -> None:
@@ -73,7 +93,7 @@ def test_crops_lie_over_their_pixels(networks: Networks, batches: ClipBatches, t
     (tmp_path / "guesses").mkdir()
     for number in range(3):
         batch = batches.make()
-        guessed, which = guess(Knowing(batch), batch)
+        guessed, which = guess(Knowing(batch), batch, 0.5)
         for name, latents in zip(batch["names"], guessed, strict=True):
             tensors = {"guessed": latents.half().contiguous(), "first": torch.tensor(which.start)}
             save_file(tensors, tmp_path / "guesses" / f"{number:05d}-{name}")
@@ -88,7 +108,7 @@ def test_crops_lie_over_their_pixels(networks: Networks, batches: ClipBatches, t
 
 
 def test_guesses_are_written_and_learnt_from(networks: Networks, batches: ClipBatches, tmp_path: Path) -> None:
-    assert list(save_guesses(networks.backbone, batches, tmp_path / "guesses", 2)) == [1, 2]
+    assert list(save_guesses(networks.backbone, batches, tmp_path / "guesses", 2, 0.5)) == [1, 2]
     autoencoder = networks.autoencoder
     crops = guessed_crops(tmp_path / "guesses", tmp_path / "clips", autoencoder, batch=2, latents=2, cells=2)
     objective = PolishingObjective(autoencoder)

@@ -20,7 +20,10 @@ from enliven.train.autoencoder import DecoderObjective, picture_losses
 from enliven.train.batches import ClipBatches
 from enliven.train.trainer import Batch
 
-LEVELS = (0.25, 0.6)  # noise on what is guessed: where the last steps of sampling begin
+AROUND = (
+    0.6,
+    1.05,
+)  # times the noise with which the last step of sampling begins: of that step the decoder sees the guess
 
 
 class PolishingObjective(DecoderObjective):
@@ -36,12 +39,16 @@ class PolishingObjective(DecoderObjective):
 
 
 @torch.no_grad()
-def guess(backbone: Backbone, batch: Batch) -> tuple[Float[Tensor, "b c t h w"], range]:
-    """The backbone's guess of a training batch's noise frames, and which latent frames of the clip they are."""
+def guess(backbone: Backbone, batch: Batch, last: float) -> tuple[Float[Tensor, "b c t h w"], range]:
+    """The backbone's guess of a training batch's noise frames, and which latent frames of the clip they are.
+
+    It guesses from noise around the level ``last``.
+    """
     clip = batch["clip"]
     truth, clean = clip.latents, clip.layout.clean
-    low, high = LEVELS
-    sigma = low + (high - low) * torch.rand(truth.shape[0], 1).expand(-1, truth.shape[2]).clone()
+    low, high = (last * share for share in AROUND)
+    sigma = low + (high - low) * torch.rand(truth.shape[0], 1).expand(-1, truth.shape[2])
+    sigma = sigma.clamp(max=1.0)
     sigma[:, :clean] = 0
     level = sigma[:, None, :, None, None]
     noisy = truth.lerp(torch.randn_like(truth), level)
@@ -52,12 +59,12 @@ def guess(backbone: Backbone, batch: Batch) -> tuple[Float[Tensor, "b c t h w"],
     return guessed[:, :, clean:], range(first, first + truth.shape[2] - clean)
 
 
-def save_guesses(backbone: Backbone, batches: ClipBatches, folder: Path, count: int) -> Iterator[int]:
+def save_guesses(backbone: Backbone, batches: ClipBatches, folder: Path, count: int, last: float) -> Iterator[int]:
     """Guess ``count`` batches of clips and write each clip's; yields how many are done."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         batch = batches.make()
-        guessed, which = guess(backbone, batch)
+        guessed, which = guess(backbone, batch, last)
         for name, latents in zip(batch["names"], guessed, strict=True):
             tensors = {"guessed": latents.half().contiguous(), "first": torch.tensor(which.start)}
             save_file(tensors, folder / f"{number:05d}-{name}")

@@ -93,7 +93,9 @@ def polish(recipe: ToonRecipe, on_progress: OnProgress) -> None:
         backbone, drawn = load_network(recipe.weights / "backbone"), clip_batches(recipe, recipe.polishing, "encoded")
         there = {path.name for path in (recipe.folder / "clips").iterdir()}
         drawn.clips = {name: clip for name, clip in drawn.clips.items() if name in there}
-        for done in save_guesses(backbone, drawn, guesses, recipe.guesses):
+        spec = find_model(recipe.model)
+        last = spec.schedule(spec.steps)[-2]
+        for done in save_guesses(backbone, drawn, guesses, recipe.guesses, last):
             on_progress(Progress("guess", done, recipe.guesses))
     sizes = {"batch": recipe.polishing.batch, "latents": looks_back(autoencoder) + 1}
     batches = guessed_crops(guesses, recipe.folder / "clips", autoencoder, **sizes)
