@@ -16,7 +16,7 @@ from enliven.models.networks import Networks
 from enliven.models.vae import ToonAutoencoder
 from enliven.train.batches import ClipBatches, Drops
 from enliven.train.cuts import StitchedCuts
-from enliven.train.polishing import PolishingObjective, guess, guessed_crops, save_guesses
+from enliven.train.polishing import PolishingObjective, guess, guessed_crops, moving, save_guesses
 from tiny import tiny_networks
 
 FRAMES = 21
@@ -116,3 +116,13 @@ def test_guesses_are_written_and_learnt_from(networks: Networks, batches: ClipBa
         assert all(torch.isfinite(value) for value in objective.losses(next(crops), step).values())
     with pytest.raises(ConfigError, match="no guesses"):
         next(guessed_crops(tmp_path, tmp_path / "clips", autoencoder, batch=1))
+
+
+def test_where_a_video_moves_errors_weigh_seven_times_as_much() -> None:
+    video = torch.zeros(2, 3, 4, 64, 64)
+    video[0, :, ::2, 16:48, 16:48] = 1.0
+    weight = moving(video)
+    assert weight[0, 0, 0, 32, 32] / weight[0, 0, 0, 0, 0] == pytest.approx(7.0)
+    assert weight[0, 0, 0, 16, 32] < weight[0, 0, 0, 32, 32]
+    torch.testing.assert_close(weight.mean(dim=(1, 2, 3, 4)), torch.ones(2))
+    assert (weight[1] == 1).all()

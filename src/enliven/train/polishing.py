@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from enliven.errors import ConfigError
 from enliven.models.backbone import Backbone
@@ -27,7 +28,10 @@ AROUND = (
 
 
 class PolishingObjective(DecoderObjective):
-    """``DecoderObjective`` half on latents of the encoder and half on guesses of the backbone."""
+    """``DecoderObjective`` half on latents of the encoder and half on guesses of the backbone.
+
+    Guesses are worst where a clip moves, and there errors weigh most.
+    """
 
     def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
         """``batch``: ``video`` uint8 ``b 3 4t h w`` and ``guessed`` latents ``b c t h w`` of the same moments."""
@@ -35,7 +39,16 @@ class PolishingObjective(DecoderObjective):
         if step % 2:
             return super().losses({"video": video}, step)
         painted = self.autoencoder.paint(batch["guessed"].float(), {}).float()
-        return picture_losses(painted, video.float() / 127.5 - 1)
+        truth = video.float() / 127.5 - 1
+        weight = moving(truth)
+        return picture_losses(weight * painted, weight * truth)
+
+
+def moving(video: Float[Tensor, "b 3 f h w"], most: float = 6.0) -> Float[Tensor, "b 1 1 h w"]:
+    """Low where a video stands still, up to ``1 + most`` times that where it moves most; mean 1."""
+    travel = avg_pool2d(video.std(dim=2).mean(dim=1, keepdim=True), 9, stride=1, padding=4)
+    weight = 1 + most * travel / travel.amax(dim=(2, 3), keepdim=True).clamp(min=0.05)
+    return (weight / weight.mean(dim=(2, 3), keepdim=True))[:, :, None]
 
 
 @torch.no_grad()
