@@ -103,3 +103,11 @@ def test_noise_levels_are_distributed_as_said() -> None:
     expected = torch.special.ndtr(torch.logit(rest) - torch.tensor(3.0).log())
     measured = (torch.arange(len(rest)) + 0.5) / len(rest)
     assert (expected - measured).abs().max() < 1.63 / len(rest) ** 0.5
+
+
+def test_uniform_levels_are_bent_as_the_sampler_bends_them() -> None:
+    """Kolmogorov-Smirnov against P(level <= x) = x / (shift - (shift - 1) x)."""
+    torch.manual_seed(0)
+    levels = NoiseLevels("uniform", shift=5.0, pure=0.0).sample(20_000).double().sort().values
+    measured = (torch.arange(len(levels)) + 0.5) / len(levels)
+    assert (levels / (5 - 4 * levels) - measured).abs().max() < 1.63 / len(levels) ** 0.5

@@ -14,6 +14,8 @@ from enliven.train import checkpoint
 from enliven.train import smoke as module
 from enliven.train.smoke import CASES, Saved, _children, choose, find_saved, smoke
 
+RECIPES = ("longcat", "soul-full")
+
 
 def test_what_a_killed_run_has_saved_is_found(tmp_path: Path) -> None:
     assert find_saved(tmp_path) is None
@@ -40,8 +42,16 @@ def test_processes_of_processes_are_found() -> None:
 
 
 def test_nothing_is_tried_twice_where_all_have_as_many_processes() -> None:
-    assert [case.name for case in choose(CASES, None)] == ["toon", "soul", "lora", "decoder", "together", "distill"]
-    assert [case.name for case in choose(CASES, 2)] == ["toon", "soul", "lora", "decoder", "distill"]
+    assert [case.name for case in choose(CASES, None)] == [
+        "toon",
+        "soul",
+        "lora",
+        "decoder",
+        "together",
+        "distill",
+        *RECIPES,
+    ]
+    assert [case.name for case in choose(CASES, 2)] == ["toon", "soul", "lora", "decoder", "distill", *RECIPES]
     assert {case.processes for case in choose(CASES, 2)} == {2}
 
 

@@ -377,3 +377,16 @@ def test_batches_move_to_the_device_as_a_whole() -> None:
     assert moved["clip"].layout == clip.layout
     assert moved["pair"][0].is_meta
     assert moved["pair"][1] == "name"
+
+
+def test_autocast_keeps_no_halves_of_weights(tmp_path: Path) -> None:
+    """They would be of all weights, in every process, however many share the network."""
+    kept: list[bool] = []
+
+    class Watching(Line):
+        def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+            kept.append(torch.is_autocast_cache_enabled())
+            return super().losses(batch, step)
+
+    Trainer(TrainConfig(tmp_path, steps=2, muon=""), Watching(), numbers()).fit()
+    assert kept == [False, False]

@@ -6,7 +6,7 @@ noise frames only; clean frames enter at noise level 0.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,18 +17,20 @@ from enliven.types import Conditioning, LatentClip
 
 @dataclass(frozen=True, slots=True)
 class NoiseLevels:
-    """Which noise levels are trained: a logit-normal bent by ``shift``, and ``pure`` of the samples at 1.
+    """Which noise levels are trained: ``drawn`` between 0 and 1, bent by ``shift``, and ``pure`` of the samples at 1.
 
-    Poses are decided at high noise, so small models need many samples there.
+    Poses are decided at high noise, so small models need many samples there. A logit-normal hardly ever draws levels
+    near 0 and 1, where the first and last steps of a strongly bent schedule lie: layers that begin new need them.
     """
 
+    drawn: Literal["logit-normal", "uniform"] = "logit-normal"
     shift: float = 3.0
     pure: float = 0.1
     floor: float = 0.4
 
     def sample(self, count: int) -> Float[Tensor, "count"]:
         """Draw one level for each of ``count`` clips."""
-        level = torch.sigmoid(torch.randn(count))
+        level = torch.rand(count) if self.drawn == "uniform" else torch.sigmoid(torch.randn(count))
         level = self.shift * level / (1 + (self.shift - 1) * level)
         return torch.where(torch.rand(count) < self.pure, torch.ones(count), level)
 

@@ -98,7 +98,7 @@ class BackboneRecipe:
     lora: LoraChoice = field(default_factory=LoraChoice)
     pace: Pace = field(default_factory=Pace)
     telling: Telling = field(default_factory=Telling)
-    levels: NoiseLevels = field(default_factory=lambda: NoiseLevels(shift=3.0, pure=0.0, floor=1e-6))
+    levels: NoiseLevels = field(default_factory=lambda: NoiseLevels("uniform", pure=0.0, floor=1e-6))
     moving_weight: float = 0.0
     watching: Watching | None = None
     seed: int = 0

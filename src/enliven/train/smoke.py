@@ -4,7 +4,8 @@
     python -m enliven.train.smoke --processes 2
 
 The second shares every kind among processes that torchrun starts. The commands are those that a person would type, each
-in a process of its own, with the shipped weights to begin from.
+in a process of its own, with the shipped weights to begin from. The recipes of both papers are those of ``examples``,
+on small networks and few clips.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,8 +28,10 @@ from enliven.train import checkpoint
 
 CLIPS, FRAMES = 2, 61
 SAVING = 300.0  # seconds until a run must have saved
+EXAMPLES = Path("examples")
 LONG = 60.0  # minutes of a run that will be killed
 MORE = 2.0  # seconds of training after it
+MANY, FEW = 100_000, 3  # the same in steps
 ENDING = 600.0  # seconds until a command that is not killed must have ended
 
 
@@ -35,7 +39,7 @@ ENDING = 600.0  # seconds until a command that is not killed must have ended
 class Case:
     """One kind of training: a command whose ``budget`` setting is its minutes, where it keeps checkpoints and results.
 
-    ``processes`` of them work together.
+    ``processes`` of them work together. With an ``example``, the recipe is that, and the budget is its steps.
     """
 
     name: str
@@ -45,6 +49,15 @@ class Case:
     checkpoint: str
     result: str
     processes: int = 1
+    example: str = ""
+
+    def long(self) -> float:
+        """The budget of a run that will be killed."""
+        return MANY if self.example else LONG
+
+    def rest(self, killed: "Saved") -> float:
+        """The budget with which one that was killed soon ends."""
+        return killed.step + FEW if self.example else (killed.seconds + MORE) / 60
 
 
 CASES = (
@@ -69,6 +82,8 @@ CASES = (
         processes=2,
     ),
     Case("distill", "longcat-toon-4step", (), "minutes", "distillation", "student"),
+    Case("longcat", "longcat-toon", (), "pace.steps", "run/training", "taught/backbone", example="longcat-avatar"),
+    Case("soul-full", "soul-toon", (), "pace.steps", "run/training", "taught/backbone", example="soul-full"),
 )
 
 
@@ -81,20 +96,24 @@ class Saved:
 
 
 def smoke(folder: Path, cases: Sequence[Case] = CASES) -> Iterator[str]:
-    """Run ``cases`` in a folder; yields what each did. Raises SmokeError."""
-    for case in cases:
-        began = time.monotonic()
-        place = folder / case.name
-        prepare(case, place)
-        killed = kill_when_saved(case, place)
-        _run(_command(case, place, (killed.seconds + MORE) / 60), place)
-        ended = find_saved(place / case.checkpoint)
-        if ended is None or ended.step <= killed.step or not (place / case.result).exists():
-            raise SmokeError(f"{case.name}: killed after {killed}, it ended at {ended}", hint=f"look into {place}")
-        yield (
-            f"{case.name}: killed after step {killed.step}, went on to step {ended.step} and saved {case.result}"
-            f" ({time.monotonic() - began:.0f} s)"
-        )
+    """Run ``cases`` in a folder, several side by side; yields what each did. Raises SmokeError."""
+    most = max(case.processes for case in cases)
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // most)) as hands:
+        yield from hands.map(lambda case: _tried(case, folder / case.name), cases)
+
+
+def _tried(case: Case, place: Path) -> str:
+    began = time.monotonic()
+    prepare(case, place)
+    killed = kill_when_saved(case, place)
+    _run(_command(case, place, case.rest(killed)), place)
+    ended = find_saved(place / case.checkpoint)
+    if ended is None or ended.step <= killed.step or not (place / case.result).exists():
+        raise SmokeError(f"{case.name}: killed after {killed}, it ended at {ended}", hint=f"look into {place}")
+    return (
+        f"{case.name}: killed after step {killed.step}, went on to step {ended.step} and saved {case.result}"
+        f" ({time.monotonic() - began:.0f} s)"
+    )
 
 
 def choose(cases: Sequence[Case], processes: int | None) -> list[Case]:
@@ -137,14 +156,18 @@ parts = {case.processes}
 """
     (place / "toon.toml").write_text(toon)
     (place / "student.toml").write_text(student)
-    if case.name == "distill":  # all others encode what they learn from
+    if case.name == "distill":  # those of stages encode what they learn from
         _run(_enliven("train", str(place / "toon.toml"), "--stage", "encoding"), place)
+    if case.example:
+        _run(_enliven("encode", "--toon", str(2 * CLIPS), "--model", teacher, "-o", str(place / "shards")), place)
+        begun = (EXAMPLES / f"{case.example}.toml").read_text().splitlines(keepends=True)
+        (place / "example.toml").write_text("".join(line for line in begun if not line.startswith("deaf")))
 
 
 def kill_when_saved(case: Case, place: Path) -> Saved:
     """Begin, and kill the run when it has saved; returns what was saved. Raises SmokeError."""
     with (place / "log.txt").open("a") as told:
-        run = subprocess.Popen(_command(case, place, LONG), stdout=told, stderr=told, env=_environment())
+        run = subprocess.Popen(_command(case, place, case.long()), stdout=told, stderr=told, env=_environment())
     try:
         until = time.monotonic() + SAVING
         while find_saved(place / case.checkpoint) is None:
@@ -178,8 +201,20 @@ def _children(pid: int) -> list[int]:
     return [each for child in own for each in (*_children(child), child)]
 
 
-def _command(case: Case, place: Path, minutes: float) -> list[str]:
-    settings = ("--set", f"{case.budget}={minutes}")
+def _command(case: Case, place: Path, budget: float) -> list[str]:
+    settings: tuple[str, ...] = ("--set", f"{case.budget}={budget}")
+    if case.example:
+        changes = {
+            "model": case.model,
+            "weights": place / "weights",
+            "folder": place / "run",
+            "result": place / "taught",
+            "sources": f'[{{ shards = "{place}/shards" }}]',
+            "device": "cpu",
+            "pace.parts": case.processes,
+        }
+        settings += tuple(word for name, value in changes.items() for word in ("--set", f"{name}={value}"))
+        return _enliven("train", str(place / "example.toml"), *settings, processes=case.processes)
     if case.name == "distill":
         return _enliven("distill", str(place / "student.toml"), *settings, processes=case.processes)
     stages = ("--stage", "encoding", *case.command)
@@ -226,10 +261,12 @@ def main() -> None:
     asked = parser.parse_args()
     chosen = choose([case for case in CASES if not asked.only or case.name in asked.only], asked.processes)
     with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
         try:
             for line in smoke(Path(folder), chosen):
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
+            sys.stdout.write(f"all of it in {time.monotonic() - began:.0f} s\n")
         except SmokeError as error:
             sys.exit(f"{error}")
 

@@ -329,10 +329,11 @@ class Trainer:
         """Add up the gradients of batches; returns the mean losses over all processes. What was ``drawn`` is kept."""
         config = self.config
         totals: dict[str, Tensor] = {}
-        count = len(own_share(range(config.parts)))
+        count, kind = len(own_share(range(config.parts))), torch.device(config.device).type
         for seed, batch in batches:
             drawn.append((seed, batch))
-            with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.halves):
+            # Its cache would keep a half of every weight till the end of the step, whole in every process.
+            with torch.autocast(kind, torch.bfloat16, enabled=config.halves, cache_enabled=False):
                 losses = self.objective.losses(on_device(batch, config.device), self.step)
             total = torch.stack([value.float() for value in losses.values()]).sum()
             (total / count if count > 1 else total).backward()
