@@ -24,6 +24,7 @@ from enliven.bench.performance import MODEL, perform_apart
 from enliven.bench.pictures import course_sheet, curves_plot, ends_sheet, truth_sheet
 from enliven.bench.report import Check, Section, write_report
 from enliven.bench.speakers import several_speakers
+from enliven.bench.students import against_teacher
 from enliven.bench.talkers import Drawn, Generated, Talker
 from enliven.errors import ConfigError
 from enliven.judges.face import FaceJudge, similarity
@@ -257,6 +258,8 @@ def toon_report(
         parts["speakers"] = bench.speakers
     if plan.recordings and not drawn:
         parts["recordings"] = bench.recordings
+    if pipeline and pipeline.spec.teacher:
+        parts["teacher"] = lambda: against_teacher(pipeline, bench.cases[0])
     if not drawn:
         parts["performance"] = lambda: performance(plan, model)
         parts["decoding"] = lambda: decoding(plan, model)
