@@ -155,6 +155,18 @@ def test_what_is_encoded_meanwhile_waits_for_the_next_epoch(tmp_path: Path) -> N
     assert len(second.batches) == 24
 
 
+def test_it_waits_until_the_processes_stand_in_one_epoch_again(tmp_path: Path) -> None:
+    first = shared_unevenly(tmp_path, 18)
+    with ShardWriter(tmp_path, rank=1) as writer:
+        writer.add(numbered_clip(36), "another film", 0)
+    (second,) = gone_on(tmp_path, 1, first)
+    sizes = {}
+    while second.epoch < 3:
+        sizes[second.epoch] = len(second.batches)
+        drawn([second], 1)
+    assert sizes == {0: 2, 1: 36 - 2, 2: 37}
+
+
 def test_a_place_among_other_clips_is_told(folder: Path, tmp_path: Path) -> None:
     place = begun(folder, 1)[0].state()
     (other,) = begun(write_shards(tmp_path, CLIPS, width=3), 1)

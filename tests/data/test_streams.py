@@ -86,13 +86,14 @@ def test_mixed_folders_go_on_in_another_number_of_processes(
     """Each folder has a place of its own, and each of its clips comes once in the epoch."""
     order = Order(size=1, seed=2)
     first = [ClipStream(folders, order, Process(rank, before)) for rank in range(before)]
-    seen = [number for stream in first for number in first_epoch(stream, 6 // before)]
+    seen = [number for stream in first for number in first_epoch(stream, 4 + stream.process.rank)]
     assert len({width for width, _ in seen}) == 2
-    kept = [json.loads(json.dumps(stream.state())) for stream in first]
+    kept = [json.loads(json.dumps(stream.state() | {"faults": 7})) for stream in first]
     second = [ClipStream(folders, order, Process(rank, after)) for rank in range(after)]
     for stream in second:
         stream.restore(*kept)
-    assert {stream.step for stream in second} == {6 // before}
+    assert {stream.step for stream in second} == {4 + before - 1}  # no chance is drawn twice
+    assert sum(stream.faults for stream in second) == 7 * before
     seen += [number for stream in second for number in first_epoch(stream, 200)]
     assert sorted(seen) == [(2, number) for number in range(10)] + [(4, number) for number in range(6)]
 

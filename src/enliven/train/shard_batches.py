@@ -18,8 +18,8 @@ class ShardBatches:
     """An endless stream of batches from shards.
 
     What is drawn for a batch (cuts, drops) depends on the seed of the stream, the process and the step alone: a stream
-    that goes on from a kept ``state`` gives the very same tensors, and the generator of torch stays where it was. In
-    another number of processes nothing is drawn twice, neither clips nor chances.
+    that goes on from a kept ``state`` gives the very same tensors, and the generator of torch stays where it was.
+    In another number of processes other chances are drawn, none of them twice.
     """
 
     def __init__(
