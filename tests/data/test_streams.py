@@ -53,13 +53,60 @@ def test_a_state_of_anything_else_is_refused(folders: list[tuple[float, Path]], 
     kept = ClipStream(folders).state()
     for told, other in [
         ("order", ClipStream(folders, Order(size=2))),
-        ("process", ClipStream(folders, process=Process(0, 2))),
         ("shares", ClipStream([(1.0, folders[0][1]), folders[1]])),
         ("data", ClipStream([(0.75, write_shards(tmp_path / "c", 10, width=3)), folders[1]])),
         ("data", ClipStream([(0.75, write_shards(tmp_path / "d", 4)), folders[1]])),
     ]:
         with pytest.raises(ConfigError, match=f"other {told}"):
             other.restore(kept)
+
+
+def test_the_state_of_one_process_of_several_is_refused_and_so_are_states_in_another_order(
+    folders: list[tuple[float, Path]],
+) -> None:
+    kept = [ClipStream(folders, process=Process(rank, 2)).state() for rank in range(2)]
+    for some in (kept[:1], kept[::-1]):
+        with pytest.raises(ConfigError, match="other process"):
+            ClipStream(folders).restore(*some)
+
+
+def test_other_data_is_refused_in_another_number_of_processes_too(
+    folders: list[tuple[float, Path]], tmp_path: Path
+) -> None:
+    kept = [ClipStream(folders, process=Process(rank, 2)).state() for rank in range(2)]
+    other = ClipStream([folders[0], (0.25, write_shards(tmp_path / "e", 6, width=3))])
+    with pytest.raises(ConfigError, match="other data"):
+        other.restore(*kept)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
+def test_mixed_folders_go_on_in_another_number_of_processes(
+    folders: list[tuple[float, Path]], before: int, after: int
+) -> None:
+    """Each folder has a place of its own, and each of its clips comes once in the epoch."""
+    order = Order(size=1, seed=2)
+    first = [ClipStream(folders, order, Process(rank, before)) for rank in range(before)]
+    seen = [number for stream in first for number in first_epoch(stream, 4 + stream.process.rank)]
+    assert len({width for width, _ in seen}) == 2
+    kept = [json.loads(json.dumps(stream.state() | {"faults": 7})) for stream in first]
+    second = [ClipStream(folders, order, Process(rank, after)) for rank in range(after)]
+    for stream in second:
+        stream.restore(*kept)
+    assert {stream.step for stream in second} == {4 + before - 1}  # no chance is drawn twice
+    assert sum(stream.faults for stream in second) == 7 * before
+    seen += [number for stream in second for number in first_epoch(stream, 200)]
+    assert sorted(seen) == [(2, number) for number in range(10)] + [(4, number) for number in range(6)]
+
+
+def first_epoch(stream: ClipStream, count: int) -> list[tuple[int, int]]:
+    """Of the next batches the widths and numbers of those clips that come in the first epoch of their folder."""
+    found = []
+    for _ in range(count):
+        (clip,) = next(stream)[1]
+        width = clip.latents.shape[-1]
+        if stream.folders[width // 2 - 1].epoch == 0:
+            found.append((width, int(clip.latents[0, 0, 0, 0])))
+    return found
 
 
 def test_what_is_encoded_meanwhile_joins_when_the_epoch_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,13 +3,14 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import distributed  # noqa: TID251
+from torch import Tensor, distributed, nn  # noqa: TID251
 
 from enliven.data.encoded import EncodedClip
 from enliven.data.manifest import read_manifest
@@ -17,7 +18,9 @@ from enliven.data.order import Order, Process
 from enliven.data.shards import ShardWriter
 from enliven.errors import ConfigError, RequestError
 from enliven.train.batches import Drops
+from enliven.train.processes import rank_and_count
 from enliven.train.sources import ShardMix, Source, Telling, features_per_frame, open_sources, read_sources
+from enliven.train.trainer import TrainConfig, Trainer
 from enliven.types import Text
 from several_processes import run_together
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec
@@ -152,3 +155,49 @@ def test_two_processes_share_what_the_first_finds(tmp_path: Path) -> None:
     run_together(2, see_together, tmp_path)
     seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert sorted(seen[0] + seen[1]) == sorted(expected)
+
+
+class Witness:
+    """A tiny network learns from clips of sources 1 and 2; each is noted with the epoch that its source is in."""
+
+    def __init__(self, mix: ShardMix) -> None:
+        self.networks: Mapping[str, nn.Module] = {"line": nn.Linear(1, 1)}
+        self.mix, self.seen = mix, list[tuple[int, int, str]]()
+
+    def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        number = batch["clip"].latents.mean().view(1)
+        source = round(float(number))
+        epoch = self.mix.kinds[source - 1].stream.folders[0].epoch
+        self.seen += [(epoch, source, name) for name in batch["names"]]
+        return {"error": self.networks["line"](number).square().mean()}
+
+
+def witnessed(folder: Path, run: str, steps: int) -> list[tuple[int, int, str]]:
+    """What this process learns from, to so many steps of a run."""
+    sources = read_sources([Source(folder / "a", 2.0), Source(folder / "b")])
+    order, process = Order(size=1, seed=3), Process(*rank_and_count())
+    mix = open_sources(sources, tiny_spec(), tiny_networks().audio, embed, NEVER, order, process)
+    witness = Witness(mix)
+    Trainer(TrainConfig(folder / run, steps=steps, parts=2, dtype="float32"), witness, mix).fit()
+    return witness.seen
+
+
+def train_together(folder: Path) -> None:
+    """In each of two processes: ten steps, which a stop after five does not change."""
+    distributed.init_process_group("gloo")
+    seen = witnessed(folder, "stopped", 5) + witnessed(folder, "stopped", 10)
+    assert seen == witnessed(folder, "whole", 10)
+    (folder / f"{distributed.get_rank()}.json").write_text(json.dumps(seen))
+
+
+def test_one_process_goes_on_with_what_two_had_left_of_every_source(tmp_path: Path) -> None:
+    clips = [(1, write(tmp_path / "a", number=1.0, count=20, shard_bytes=30_000))]
+    clips += [(2, write(tmp_path / "b", number=2.0, count=12, shard_bytes=30_000))]
+    run_together(2, train_together, tmp_path)
+    seen = [tuple(each) for rank in range(2) for each in json.loads((tmp_path / f"{rank}.json").read_text())]
+    assert {(epoch, source) for epoch, source, _ in seen} == {(0, 1), (0, 2)}
+    assert len(set(seen)) == 20
+    seen += witnessed(tmp_path, "stopped", 40)
+    assert {(epoch, source) for epoch, source, _ in seen} > {(1, 1), (1, 2)}
+    expected = [(0, source, row["key"]) for source, path in clips for row in read_manifest(path).table.to_pylist()]
+    assert sorted(each for each in seen if each[0] == 0) == sorted(expected)

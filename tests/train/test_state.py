@@ -72,7 +72,8 @@ class Row:
     def state(self) -> dict[str, int]:
         return {"next": self.next}
 
-    def restore(self, state: Mapping[str, int]) -> None:
+    def restore(self, *states: Mapping[str, int]) -> None:
+        (state,) = states
         self.next = state["next"]
 
 

@@ -62,10 +62,18 @@ class Manifest:
         """The names of all shards, in their order."""
         return np.unique(self.column("shard")).tolist()
 
+    def rows(self, shards: Collection[str]) -> NDArray[np.int64]:
+        """The numbers of the rows in those shards."""
+        wanted = set(shards)  # np.isin would compare every row with every name
+        return np.flatnonzero([name in wanted for name in self.column("shard")])
+
+    def take(self, rows: NDArray[np.int64]) -> "Manifest":
+        """Those rows alone."""
+        return Manifest(self.table.take(rows))
+
     def within(self, shards: Collection[str]) -> "Manifest":
         """The rows in those shards alone."""
-        wanted = set(shards)  # np.isin would compare every row with every name
-        return Manifest(self.table.take(np.flatnonzero([name in wanted for name in self.column("shard")])))
+        return self.take(self.rows(shards))
 
     def groups(self, *names: str) -> NDArray[np.int64]:
         """For each row a number that is the same where all of the columns are."""

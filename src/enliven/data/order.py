@@ -47,6 +47,10 @@ class Order:
         where there is no clip for this process.
         """
         shuffled = self.shuffled(manifest, epoch, process)
+        if not len(shuffled):
+            raise ConfigError(
+                f"{len(manifest)} clips are too few for {process.count} processes", hint="encode more, or start fewer"
+            )
         kinds = manifest.groups(*KIND)[shuffled]
         found, last = [], []
         for kind in np.unique(kinds):
@@ -58,21 +62,15 @@ class Order:
         return every[np.argsort(np.concatenate(last), kind="stable")]
 
     def shuffled(self, manifest: Manifest, epoch: int, process: Process = ALONE) -> Indices:
-        """All rows of a process in the order of an epoch. Raises ConfigError where there are none."""
+        """All rows of a process in the order of an epoch."""
         random = np.random.default_rng([self.seed, epoch])
         shards = manifest.groups("shard")
         count = int(shards.max()) + 1 if len(shards) else 0
         turn = random.permutation(count)[shards] if count else shards  # in the how manieth place a row's shard comes
         order: Indices = np.lexsort((random.random(len(shards)), turn // self.window))
         if count >= process.count:
-            own = order[shards[order] % process.count == process.rank]
-        else:
-            own = order[process.rank :: process.count]
-        if not len(own):
-            raise ConfigError(
-                f"{len(manifest)} clips are too few for {process.count} processes", hint="encode more, or start fewer"
-            )
-        return own
+            return order[shards[order] % process.count == process.rank]
+        return order[process.rank :: process.count]
 
 
 def drawn(shares: Sequence[float], seed: int, step: int) -> int:

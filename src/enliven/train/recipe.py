@@ -5,7 +5,7 @@
     torchrun --nproc-per-node 8 -m enliven train examples/longcat-avatar.toml --set pace.parts=8
 
 Captions are encoded first, once; then the text encoder is let go and the backbone learns. A run that is stopped goes
-on where it was, in its data too.
+on where it was, in its data too; in another number of processes, what was left of the epoch is shared anew.
 """
 
 import logging

@@ -19,6 +19,7 @@ class ShardBatches:
 
     What is drawn for a batch (cuts, drops) depends on the seed of the stream, the process and the step alone: a stream
     that goes on from a kept ``state`` gives the very same tensors, and the generator of torch stays where it was.
+    In another number of processes other chances are drawn, none of them twice.
     """
 
     def __init__(
@@ -55,9 +56,9 @@ class ShardBatches:
         """Where the stream stands, ready for JSON."""
         return self.stream.state()
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there. Raises ConfigError, see ``ClipStream.restore``."""
-        self.stream.restore(state)
+    def restore(self, *states: Mapping[str, Any]) -> None:
+        """Go on from where all processes stood. Raises ConfigError, see ``ClipStream.restore``."""
+        self.stream.restore(*states)
 
     def _text(self, caption: str) -> Text:
         """An encoded caption; those of late are kept."""

@@ -78,16 +78,16 @@ class ShardMix:
         asked = {"shares": self.shares, "seed": self.seed}
         return {"step": self.step, "asked": asked, "sources": [batches.state() for batches in self.kinds]}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there. Raises ConfigError for the state of other sources, see ``ClipStream.restore``."""
-        if state.get("asked") != {"shares": self.shares, "seed": self.seed}:
+    def restore(self, *states: Mapping[str, Any]) -> None:
+        """Go on from where all processes stood. Raises ConfigError for other sources, see ``ClipStream.restore``."""
+        if any(state.get("asked") != {"shares": self.shares, "seed": self.seed} for state in states):
             raise ConfigError(
                 "the sources were others, or had other shares, when the run was saved",
                 hint="ask for what was asked for then, or begin in another folder",
             )
-        for batches, each in zip(self.kinds, state["sources"], strict=True):
-            batches.restore(each)
-        self.step = state["step"]
+        for batches, *each in zip(self.kinds, *(state["sources"] for state in states), strict=True):
+            batches.restore(*each)
+        self.step = states[0]["step"]  # the same in all
 
 
 def read_sources(sources: Sequence[Source]) -> list[tuple[Source, Manifest]]:

@@ -66,8 +66,8 @@ class Positioned(Protocol):
         """Where, ready for JSON."""
         ...
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+    def restore(self, *states: Mapping[str, Any]) -> None:
+        """Go on from where all processes stood, in their order, of which there may have been another number."""
         ...
 
 
@@ -119,8 +119,9 @@ class Trainer:
     """Takes steps, keeps an average of the weights, writes ``metrics.jsonl`` and checkpoints that resume.
 
     ``batches`` that draw from torch's random numbers, and keep nothing in between, go on after a restart exactly
-    where they were, in any number of processes; those that are ``Positioned``, in as many. ``sample`` is given
-    networks with averaged weights now and then.
+    where they were, in any number of processes. Those that are ``Positioned`` say themselves how they go on: those from
+    shards exactly in as many, and with the rest of the epoch dealt anew in another number. ``sample`` is given networks
+    with averaged weights now and then.
     """
 
     def __init__(
@@ -271,8 +272,7 @@ class Trainer:
         counters = self.state.restore(self.folder)
         self.step, self.seconds = int(counters["step"]), float(counters["seconds"])
         if self._data is not None and counters.get("positions"):
-            positions = counters["positions"]
-            self._data.restore(positions[rank_and_count()[0] % len(positions)])
+            self._data.restore(*counters["positions"])
         log.info("resumed %s at step %d", self.config.folder, self.step)
         return self.step
 
