@@ -68,6 +68,20 @@ def test_the_same_again_encodes_nothing_twice(films: Path, capsys: pytest.Captur
     assert "2 of 4 were done already" in shown
 
 
+def test_a_film_too_short_is_told_and_taken_when_shorter_clips_are_asked_for(
+    films: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = [str(films / "mute.mp4"), str(films / "speaks.mp4")]
+    assert run(["encode", "--model", "tiny", "--frames", "17", "-o", "shards", *two]) == 0
+    shown = capsys.readouterr().out
+    assert "1 clips more, 1 in all" in shown
+    assert "mute.mp4 has 14 frames, a clip needs 17; ask for shorter clips with --frames" in " ".join(shown.split())
+    assert run([*ENCODE, *two]) == 0
+    shown = capsys.readouterr().out
+    assert "1 clips more, 2 in all" in shown
+    assert "1 of 2 were done already" in shown
+
+
 def test_the_drawn_world_becomes_shards_to_train_on(here: Path) -> None:
     for part in ("0/2", "1/2"):
         assert run([*ENCODE, "--toon", "4", "--seed", "7", "--sights", "0.5", "--part", part]) == 0

@@ -56,7 +56,13 @@ def test_what_is_left_at_the_end_is_left_out_or_cut_shorter(film: Path) -> None:
 
     assert lengths(13) == [(0, 13), (13, 13)]
     assert lengths(9, 17) == [(0, 17), (17, 9)]
-    assert lengths(33) == []
+
+
+def test_a_film_too_short_for_any_clip_says_so(film: Path) -> None:
+    with pytest.raises(MediaError, match=r"a\.mp4 has 30 frames, a clip needs 33") as refused:
+        list(cut_film(film, FPS, [37, 33], lambda *_: (16, 24)))
+    assert "--frames" in refused.value.hint
+    assert list(cut_film(film, FPS, [29], lambda *_: (16, 24), frozenset({0}))) == []
 
 
 def test_what_was_made_is_passed_over(film: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from enliven.data.encoded import EncodedClip
-from enliven.errors import ConfigError
+from enliven.errors import ConfigError, MediaError
 from enliven.media.audio import SPEECH_RATE, has_sound
 from enliven.media.image import fit_frames, from_pixels
 from enliven.media.video import video_frames
@@ -67,7 +67,7 @@ def cut_film(
     """Clips one after the other, each with the frame it starts from, but those ``made`` already.
 
     All have the longest of ``lengths``, in video frames; what is left at the end is cut into the longest that fit.
-    ``size`` says the height and width of a clip from those of the video. Raises MediaError.
+    ``size`` says the height and width of a clip from those of the video. Raises MediaError, also where none fits.
     """
     start, held, longest = 0, [], max(lengths)
     target: tuple[int, int] | None = None
@@ -83,6 +83,11 @@ def cut_film(
         if start not in made and target is not None:
             yield start, torch.stack([fit_frames(frame[None], *target)[0] for frame in held[:length]])
         start, held = start + length, held[length:]
+    if not start:
+        raise MediaError(
+            f"{path.name} has {len(held)} frames, a clip needs {min(lengths)}",
+            hint="ask for shorter clips with --frames",
+        )
 
 
 @dataclass(frozen=True, slots=True)
