@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from enliven.errors import RequestError, WeightsError
+from enliven.errors import ConfigError, RequestError, WeightsError
+from enliven.models.audio import Wav2VecEncoder
 from enliven.models.codebook import Codebook, CodebookParams
 from enliven.models.longcat import LongCatParams
 from enliven.models.lora import attach_lora, read_lora
 from enliven.models.networks import (
     Networks,
+    at_rate,
     fingerprint,
     load_network,
     load_networks,
@@ -37,6 +39,19 @@ def test_a_model_folder_gives_the_networks_back(tmp_path: Path, networks: Networ
     assert torch.equal(loaded.text(["a hat"]).tokens, networks.text(["a hat"]).tokens)
     state, expected = loaded.backbone.state_dict(), networks.backbone.state_dict()
     assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_ears_may_have_another_rate(networks: Networks) -> None:
+    sound = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
+    faster = at_rate(networks.audio, 32.0)
+    heard = faster.encode(sound)
+    expected = Wav2VecEncoder(networks.audio.network.config, 32.0).eval()
+    expected.load_state_dict(networks.audio.state_dict())
+    assert torch.equal(heard.features, expected.encode(sound).features)
+    assert (heard.rate, len(heard.features)) == (32.0, 32)
+    assert len(networks.audio.encode(sound).features) == 25
+    with pytest.raises(ConfigError, match="50 a second, not 32"):
+        at_rate(tiny_soul_networks().audio, 32.0)
 
 
 def test_networks_that_were_read_are_saved_as_they_were(tmp_path: Path, networks: Networks) -> None:
