@@ -16,14 +16,15 @@ from enliven.data.order import Order, Process
 from enliven.data.shards import ShardReader
 from enliven.data.streams import ClipStream
 from enliven.data.world import World
+from enliven.diffusion.clips import ClipGeometry
 from enliven.errors import ConfigError
 from enliven.media import vocals
 from enliven.media.mux import write_video
 from enliven.media.video import encode_segment
 from enliven.models.networks import save_networks
-from enliven.train.sources import features_per_frame
-from enliven.types import Audio, Video
-from tiny import tiny_networks
+from enliven.train.sources import Source, Telling, features_per_frame, open_sources, read_sources
+from enliven.types import Audio, Text, Video
+from tiny import tiny_networks, tiny_spec
 
 ENCODE = ["encode", "--model", "tiny", "--frames", "13", "-o", "shards"]
 
@@ -94,6 +95,23 @@ def test_clips_of_another_frame_rate_have_whole_features_for_a_frame(
     manifest = read_manifest(Path("shards"))
     assert len(manifest) == int(1.2 * int(fps) // 9)
     assert features_per_frame(manifest, Path("shards")) == features
+
+
+def test_a_backbone_learns_from_two_frame_rates(films: Path) -> None:
+    for fps, length in (("25", "25"), ("16", "17")):
+        asked = ["--model", "tiny", "--fps", fps, "--frames", length, "-o", fps]
+        assert run(["encode", *asked, str(films / "speaks.mp4")]) == 0
+    found = read_sources([Source(Path("25")), Source(Path("16"))])
+    spec = tiny_spec(geometry=ClipGeometry(frames=13, context=5, fps=25))
+    mix = open_sources(found, spec, tiny_networks().audio, nothing_said, Telling(), Order(size=1))
+    assert [batches.listening.stride for batches in mix.kinds] == [1, 2]
+    drawn = [mix.make()["cond"].audio for _ in range(8)]
+    assert {audio.shape[-3:] for audio in drawn} == {(5, 2, 16)}
+    assert all(batches.stream.step for batches in mix.kinds)
+
+
+def nothing_said(captions: Sequence[str]) -> Text:
+    return Text(torch.zeros(len(captions), 2, 16))
 
 
 def test_a_frame_rate_that_does_not_fit_is_refused(films: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from enliven.models.lora import attach_lora, read_lora
 from enliven.models.networks import (
     Networks,
     at_rate,
+    build_network,
     fingerprint,
     load_network,
     load_networks,
@@ -22,7 +23,7 @@ from enliven.models.networks import (
 from enliven.models.text import TextEncoder, learn_tokenizer
 from enliven.models.wan import Wan, WanParams
 from published_folders import write_lora
-from tiny import PARAMS, tiny_networks, tiny_soul_networks
+from tiny import PARAMS, SOUL_PARAMS, tiny_networks, tiny_soul_networks
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,10 @@ def test_ears_may_have_another_rate(networks: Networks) -> None:
     assert torch.equal(heard.features, expected.encode(sound).features)
     assert (heard.rate, len(heard.features)) == (32.0, 32)
     assert len(networks.audio.encode(sound).features) == 25
+    five = build_network(
+        replace(SOUL_PARAMS.audio, features="five", rate=25.0, config={**SOUL_PARAMS.audio.config, "encoder_layers": 4})
+    )
+    assert len(at_rate(five, 32.0).encode(sound).features) == 32
     with pytest.raises(ConfigError, match="50 a second, not 32"):
         at_rate(tiny_soul_networks().audio, 32.0)
 
