@@ -130,6 +130,7 @@ def tiny_soul(**changes: object) -> ModelSpec:
         schedule=EvenSchedule(3.0),
         solver=UniPC(),
         voices=1,
+        soundless="null",
     )
     return replace(spec, **changes)
 

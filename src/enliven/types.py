@@ -9,10 +9,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
+
+Soundless = Literal["silence", "null"]  # what is heard where there is no sound: encoded silence, or null audio
 
 
 class Role(StrEnum):

@@ -1,19 +1,22 @@
 """Clips out of video files: of the right frames, with the right sound, none of them twice."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from enliven.data.films import Film, FilmEncoder, cut_film, find_films
+from enliven.data.encoded import EncodedClip
+from enliven.data.films import Film, FilmEncoder, Soundtrack, cut_film, find_films
+from enliven.data.sights import make_sight
 from enliven.errors import ConfigError, MediaError
 from enliven.media.mux import write_video
 from enliven.media.video import encode_segment, read_video
-from enliven.models.networks import Networks
+from enliven.models.networks import Networks, at_rate
 from enliven.types import Audio, Video
-from tiny import tiny_networks
+from tiny import tiny_networks, tiny_soul_networks
 
 FPS = 25
 
@@ -56,7 +59,13 @@ def test_what_is_left_at_the_end_is_left_out_or_cut_shorter(film: Path) -> None:
 
     assert lengths(13) == [(0, 13), (13, 13)]
     assert lengths(9, 17) == [(0, 17), (17, 9)]
-    assert lengths(33) == []
+
+
+def test_a_film_too_short_for_any_clip_says_so(film: Path) -> None:
+    with pytest.raises(MediaError, match=r"a\.mp4 has 30 frames, a clip needs 33") as refused:
+        list(cut_film(film, FPS, [37, 33], lambda *_: (16, 24)))
+    assert "--frames" in refused.value.hint
+    assert list(cut_film(film, FPS, [29], lambda *_: (16, 24), frozenset({0}))) == []
 
 
 def test_what_was_made_is_passed_over(film: Path) -> None:
@@ -105,11 +114,62 @@ def test_a_clip_hears_its_own_time(tmp_path: Path, film: Path, networks: Network
     assert abs(second - 22) <= 1
 
 
-def test_a_film_without_sound_is_general_video(tmp_path: Path, film: Path, networks: Networks) -> None:
+def test_a_clip_of_another_rate_hears_its_own_time(tmp_path: Path, film: Path, networks: Networks) -> None:
+    """At 16 frames a second and 32 features: two per frame, and the moment that differs is where it sounds."""
+
+    def heard(loudness: float) -> torch.Tensor:
+        samples = 0.05 * torch.randn(1, 19_200, generator=torch.Generator().manual_seed(1))
+        samples[0, 14_000:15_000] *= loudness
+        path = tmp_path / f"{loudness}" / "b.mp4"
+        path.parent.mkdir()
+        write_video(Video(read_video(film).frames, FPS, Audio(samples, 16_000)), path)
+        slow = encoder(networks, 9, fps=16, hearing=at_rate(networks.audio, 32.0))
+        clips = [clip for _, clip in slow.clips(Film(path))]
+        assert [clip.audio.shape for clip in clips] == [(1, 18, 2, 16)] * 2
+        return torch.cat([clip.audio[0] for clip in clips])
+
+    loudest = (heard(1) - heard(12)).abs().mean((1, 2)).argmax()
+    assert abs(int(loudest) - 32 * 14_500 / 16_000) <= 1
+
+
+@pytest.mark.parametrize("make", [tiny_networks, tiny_soul_networks])
+@pytest.mark.parametrize(
+    ("heard", "soundless", "silent"),
+    [("own", "silence", True), ("own", "null", False), ("silence", "null", True), ("null", "silence", False)],
+)
+def test_a_film_without_sound_is_silent_or_general_video(
+    make: Callable[[], Networks], heard: str, soundless: str, silent: bool, tmp_path: Path, film: Path
+) -> None:
     encode_segment([read_video(film).frames], FPS, tmp_path / "mute.mp4")
-    clips = [clip for _, clip in encoder(networks).clips(Film(tmp_path / "mute.mp4"))]
-    assert len(clips) == 2
-    assert not any(clip.audio.any() or clip.silent for clip in clips)
+    told = encoder(make(), sound=Soundtrack(heard, soundless))
+    clips = [clip for _, clip in told.clips(Film(tmp_path / "mute.mp4"))]
+    assert [clip.silent for clip in clips] == [silent, silent]
+    assert [bool(clip.audio.any()) for clip in clips] == [silent, silent]
+
+
+def test_silence_and_null_audio_may_stand_for_the_sound_of_a_film(
+    tmp_path: Path, film: Path, networks: Networks
+) -> None:
+    def clips(path: Path, **sound: str) -> list[EncodedClip]:
+        return [clip for _, clip in encoder(networks, sound=Soundtrack(**sound)).clips(Film(path))]
+
+    assert not any(clip.audio.any() or clip.silent for clip in clips(film, heard="null"))
+    quiet = tmp_path / film.name  # of the same name, and so of the same noise floor
+    write_video(Video(read_video(film).frames, FPS, Audio(torch.zeros(1, 19_200), 16_000)), quiet)
+    for asked, silent, own in zip(clips(film, heard="silence"), clips(quiet), clips(film), strict=True):
+        assert asked.silent
+        torch.testing.assert_close(asked.audio, silent.audio)
+        assert not torch.allclose(asked.audio, own.audio, atol=0.1)
+
+
+@pytest.mark.parametrize(("soundless", "length"), [("silence", 8_320), ("null", 0)])
+def test_drawn_clips_without_sound_are_told_the_same(soundless: str, length: int) -> None:
+    sight = make_sight(1, frames=13, size=(32, 32))
+    told = Soundtrack(soundless=soundless).of_drawn(sight)
+    assert (len(told.samples), told.silent) == (length, length > 0)
+    speaks = replace(sight, samples=torch.ones(8_320))
+    assert Soundtrack(soundless=soundless).of_drawn(speaks) is speaks
+    assert len(Soundtrack("null").of_drawn(speaks).samples) == 0
 
 
 def test_silence_is_encoded_and_told(tmp_path: Path, film: Path, networks: Networks) -> None:

@@ -48,7 +48,7 @@ def test_bad_materials_are_told_and_stop_nothing(tmp_path: Path) -> None:
     told: list[Progress] = []
     found = gather(tmp_path, Films("a", "b", "c", bad="b").materials(), told.append)
     assert found.clips == 7
-    assert found.faults == {"b": "b is torn"}
+    assert found.faults == {"b": "b is torn; mend it"}
     assert clips_in(tmp_path) == [(name, start) for name in "abc" for start in (0, 13, 26)[: 1 if name == "b" else 3]]
     assert [(each.done, each.total) for each in told] == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
@@ -60,6 +60,13 @@ def test_a_second_call_makes_what_is_missing_alone(tmp_path: Path) -> None:
     assert mended.made == [("b", 13), ("b", 26), ("c", 0), ("c", 13), ("c", 26)]
     assert (found.clips, found.before, found.faults) == (5, 1, {})
     assert sorted(clips_in(tmp_path)) == [(name, start) for name in "abc" for start in (0, 13, 26)]
+
+
+def test_a_material_that_was_noted_without_a_clip_is_not_done(tmp_path: Path) -> None:
+    (tmp_path / "gathered_000.jsonl").write_text('{"name": "a", "clips": 0}\n')
+    found = gather(tmp_path, Films("a").materials())
+    assert (found.clips, found.before) == (3, 0)
+    assert gather(tmp_path, Films("a").materials()).before == 1
 
 
 def test_what_was_made_before_a_stop_stays(tmp_path: Path) -> None:

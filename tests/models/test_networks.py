@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from enliven.errors import RequestError, WeightsError
+from enliven.errors import ConfigError, RequestError, WeightsError
+from enliven.models.audio import Wav2VecEncoder
 from enliven.models.codebook import Codebook, CodebookParams
 from enliven.models.longcat import LongCatParams
 from enliven.models.lora import attach_lora, read_lora
 from enliven.models.networks import (
     Networks,
+    at_rate,
+    build_network,
     fingerprint,
     load_network,
     load_networks,
@@ -20,7 +23,7 @@ from enliven.models.networks import (
 from enliven.models.text import TextEncoder, learn_tokenizer
 from enliven.models.wan import Wan, WanParams
 from published_folders import write_lora
-from tiny import PARAMS, tiny_networks, tiny_soul_networks
+from tiny import PARAMS, SOUL_PARAMS, tiny_networks, tiny_soul_networks
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,23 @@ def test_a_model_folder_gives_the_networks_back(tmp_path: Path, networks: Networ
     assert torch.equal(loaded.text(["a hat"]).tokens, networks.text(["a hat"]).tokens)
     state, expected = loaded.backbone.state_dict(), networks.backbone.state_dict()
     assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_ears_may_have_another_rate(networks: Networks) -> None:
+    sound = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
+    faster = at_rate(networks.audio, 32.0)
+    heard = faster.encode(sound)
+    expected = Wav2VecEncoder(networks.audio.network.config, 32.0).eval()
+    expected.load_state_dict(networks.audio.state_dict())
+    assert torch.equal(heard.features, expected.encode(sound).features)
+    assert (heard.rate, len(heard.features)) == (32.0, 32)
+    assert len(networks.audio.encode(sound).features) == 25
+    five = build_network(
+        replace(SOUL_PARAMS.audio, features="five", rate=25.0, config={**SOUL_PARAMS.audio.config, "encoder_layers": 4})
+    )
+    assert len(at_rate(five, 32.0).encode(sound).features) == 32
+    with pytest.raises(ConfigError, match="50 a second, not 32"):
+        at_rate(tiny_soul_networks().audio, 32.0)
 
 
 def test_networks_that_were_read_are_saved_as_they_were(tmp_path: Path, networks: Networks) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from enliven.diffusion.clips import plan_clips
 from enliven.models.wan import WanParams
+from enliven.systems.longcat import LONGCAT, LONGCAT_TOON
 from enliven.systems.soul import SOUL, SOUL_FAST, SOUL_TOON, SOUL_TOON_4STEP, PivotalFrame
 from enliven.systems.trial import passes
 from enliven.types import Role
@@ -33,6 +34,11 @@ def test_a_clip_of_soul_is_a_window_of_28_latent_frames() -> None:
     assert [role for role in second.layout.roles if role is not Role.NOISE] == [Role.REFERENCE, *[Role.CONTEXT] * 2]
     assert len(second.emits) == 92
     assert second.hears.start == 100
+
+
+def test_nothing_is_heard_of_videos_without_sound_while_longcat_hears_silence() -> None:
+    assert {spec.soundless for spec in (SOUL, SOUL_FAST, SOUL_TOON, SOUL_TOON_4STEP)} == {"null"}
+    assert {spec.soundless for spec in (LONGCAT, LONGCAT_TOON)} == {"silence"}
 
 
 def test_the_backbone_is_that_of_wan_with_ears() -> None:

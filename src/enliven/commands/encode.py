@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -55,6 +55,11 @@ class Encoding:
     half as long again as a clip of the model."""
     size: str | None = None
     """WIDTHxHEIGHT in pixels. Default: of the sizes of the model the one nearest in aspect to each video."""
+    fps: int | None = None
+    """Video frames a second. Default: as many as the model makes. Each rate needs a folder of its own."""
+    sound: Literal["own", "silence", "null"] = "own"
+    """What is heard: the own sound of each video, encoded silence, or null audio. Where a video has no sound, own is
+    silence for LongCat and null audio for Soul, as they were taught."""
     vocals: str | None = None
     """Listen to the voice alone, as of `enliven generate`."""
 
@@ -107,7 +112,7 @@ def encode(
             *(film_material(film, encoder) for film in films),
             *drawn_materials(drawn, encoder),
         ]
-        require_same(make_folder(output) / MADE_BY, opening.spec.name, networks)
+        require_same(make_folder(output) / MADE_BY, opening.spec, networks, encoder.fps)
         found = gather(output, materials, tell, process)
     whole = read_manifest(output)
     say(f"{output}: {found.clips} clips more, {len(whole)} in all", *summary(found, whole, len(materials)))
@@ -138,14 +143,16 @@ def stoppable() -> Iterator[None]:
 def film_encoder(spec: "ModelSpec", networks: Sequence[Any], device: str, encoding: Encoding) -> "FilmEncoder":
     """What encodes clips for a model.
 
-    Raises ConfigError for lengths and sizes that it cannot take; WeightsError, MissingExtra where the voice cannot be
-    parted: all of a thousand films would be listened to instead.
+    Raises ConfigError for lengths, sizes and frame rates that it cannot take; WeightsError, MissingExtra where the
+    voice cannot be parted: all of a thousand films would be listened to instead.
     """
-    from enliven.data.films import FilmEncoder
+    from enliven.data.films import FilmEncoder, Soundtrack
     from enliven.media.vocals import find_separator
 
     separator = find_separator(encoding.vocals) if encoding.vocals else None
-    autoencoder, hearing = networks
+    autoencoder, ears = networks
+    fps = spec.geometry.fps if encoding.fps is None else encoding.fps
+    hearing = hearing_at(fps, ears, spec)
     stride = autoencoder.temporal_factor
     lengths = encoding.frames or (stride * round(1.5 * (spec.geometry.frames // stride)) + 1,)
     for length in lengths:
@@ -157,11 +164,37 @@ def film_encoder(spec: "ModelSpec", networks: Sequence[Any], device: str, encodi
         if height % spec.side_step or width % spec.side_step:
             raise ConfigError(f"--size {encoding.size} is no multiple of {spec.side_step}", hint="make both sides one")
         choose = partial(_always, (height, width))
-    return FilmEncoder(autoencoder, hearing, spec.geometry.fps, tuple(lengths), choose, device, separator)
+    sound = Soundtrack(encoding.sound, spec.soundless, separator)
+    return FilmEncoder(autoencoder, hearing, fps, tuple(lengths), choose, device, sound)
 
 
-def require_same(path: Path, model: str, networks: Sequence[Any]) -> None:
-    """Keep in ``path`` which encoders the clips beside it are of. Raises ConfigError where they are of others."""
+def hearing_at(fps: int, ears: Any, spec: "ModelSpec") -> Any:
+    """The audio encoder of a model for another frame rate, with a whole number of features for a video frame.
+
+    They come as close together as that allows to where the model has them, so that its window hears about as long
+    (LongCat-Video-Avatar, 3.1): from 32 a second, 32 at 16 frames a second and 25 at 25. Raises ConfigError.
+    """
+    from enliven.media.video import FRAME_RATES
+    from enliven.models.networks import at_rate
+
+    lowest, highest = FRAME_RATES
+    if not lowest <= fps <= highest:
+        raise ConfigError(f"--fps {fps} is no frame rate", hint=f"give {lowest:g} to {highest:g}")
+    rate = float(fps * max(1, round(ears.rate / fps)))
+    try:
+        return ears if rate == ears.rate else at_rate(ears, rate)
+    except ConfigError as error:
+        raise ConfigError(
+            f"--fps {fps} does not fit {spec.name}: {error}",
+            hint=f"give one that {ears.rate:g} is a multiple of, such as {spec.geometry.fps}",
+        ) from error
+
+
+def require_same(path: Path, spec: "ModelSpec", networks: Sequence[Any], fps: int) -> None:
+    """Keep in ``path`` of which encoders and frame rate the clips beside it are.
+
+    Raises ConfigError where they are of others: a batch has one of each.
+    """
     from enliven.media.storage import replacing
     from enliven.models.networks import sampled
 
@@ -169,14 +202,20 @@ def require_same(path: Path, model: str, networks: Sequence[Any]) -> None:
     for network in networks:
         for name, value in network.state_dict().items():
             digest.update(name.encode() + sampled(value).double().cpu().numpy().tobytes())
-    now = {"model": model, "weights": digest.hexdigest()}
+    now = {"model": spec.name, "weights": digest.hexdigest(), "fps": fps}
     if not path.exists():
         with replacing(path) as fresh:
             fresh.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
-    elif (before := json.loads(path.read_text(encoding="utf-8")))["weights"] != now["weights"]:
+    before = {"fps": spec.geometry.fps} | json.loads(path.read_text(encoding="utf-8"))
+    if before["weights"] != now["weights"]:
         raise ConfigError(
             f"{path.parent} holds clips of other encoders, those of {before['model']} as they were then",
             hint="name another folder: what others made does not fit together",
+        )
+    if before["fps"] != fps:
+        raise ConfigError(
+            f"{path.parent} holds clips of {before['fps']} frames a second, not {fps}",
+            hint="name another folder for each frame rate; a recipe takes several",
         )
 
 
@@ -202,13 +241,17 @@ def drawn_materials(drawn: Drawn, encoder: "FilmEncoder") -> "Iterator[Material]
     if not 0 <= drawn.sights <= 1:
         raise ConfigError(f"--sights {drawn.sights:g} is no share", hint="give 0 to 1")
     if drawn.toon and encoder.fps != FPS:
-        raise ConfigError(f"the drawn world has {FPS} frames a second, the model {encoder.fps}", hint="choose another")
+        raise ConfigError(
+            f"the drawn world has {FPS} frames a second, not {encoder.fps}",
+            hint=f"leave out --toon, or give --fps {FPS}",
+        )
     world = World(max(encoder.lengths), encoder.size(1, 1), sights=drawn.sights)
     spoken = [path for path in sorted(SHIPPED.glob("*.flac")) if path.stem not in KEPT_OUT]
 
     def make(seed: int, made: frozenset[int]) -> "Iterator[tuple[int, EncodedClip]]":
         if not made:
-            yield 0, encode_clip(world.clip(seed, spoken), encoder.autoencoder, encoder.hearing, seed=seed)
+            clip = encoder.sound.of_drawn(world.clip(seed, spoken))
+            yield 0, encode_clip(clip, encoder.autoencoder, encoder.hearing, seed=seed)
 
     for seed in range(drawn.seed, drawn.seed + drawn.toon):
         yield Material(f"toon {seed}", partial(make, seed))

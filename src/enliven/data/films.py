@@ -5,23 +5,25 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
+from enliven.data.clips import FPS, RATE, ToonClip
 from enliven.data.encoded import EncodedClip
-from enliven.errors import ConfigError
+from enliven.errors import ConfigError, MediaError
 from enliven.media.audio import SPEECH_RATE, has_sound
 from enliven.media.image import fit_frames, from_pixels
 from enliven.media.video import video_frames
 from enliven.media.vocals import Separator, heard_voice
 from enliven.models.audio import AudioEncoder
 from enliven.models.vae import VideoAutoencoder, check_frames
+from enliven.types import Soundless
 
 SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts"}
 LISTS = "a folder of videos, a video, or a .csv or .jsonl list with path and caption"
@@ -67,7 +69,7 @@ def cut_film(
     """Clips one after the other, each with the frame it starts from, but those ``made`` already.
 
     All have the longest of ``lengths``, in video frames; what is left at the end is cut into the longest that fit.
-    ``size`` says the height and width of a clip from those of the video. Raises MediaError.
+    ``size`` says the height and width of a clip from those of the video. Raises MediaError, also where none fits.
     """
     start, held, longest = 0, [], max(lengths)
     target: tuple[int, int] | None = None
@@ -83,14 +85,50 @@ def cut_film(
         if start not in made and target is not None:
             yield start, torch.stack([fit_frames(frame[None], *target)[0] for frame in held[:length]])
         start, held = start + length, held[length:]
+    if not start:
+        raise MediaError(
+            f"{path.name} has {len(held)} frames, a clip needs {min(lengths)}",
+            hint="ask for shorter clips with --frames",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Soundtrack:
+    """What is heard of clips: their ``own`` sound, ``silence`` or ``null`` audio, whatever sound they have.
+
+    Of those that have no sound of their own, it is what ``soundless`` says: LongCat learns that silence is not null
+    audio (3.2), Soul that nothing is heard of general video (3.2). With ``vocals`` the voice alone is listened to.
+    """
+
+    heard: Literal["own", "silence", "null"] = "own"
+    soundless: Soundless = "null"
+    vocals: Separator | None = None
+
+    def of_film(self, path: Path) -> Float[Tensor, "n"] | None:
+        """What is listened to, at 16 kHz: no samples where there is silence, None for null audio. Raises MediaError."""
+        if self.heard == "own" and has_sound(path):
+            return heard_voice(path, self.vocals)
+        return torch.zeros(0) if self._instead == "silence" else None
+
+    def of_drawn(self, clip: ToonClip) -> ToonClip:
+        """The same clip with the sound that is listened to."""
+        if self.heard == "own" and len(clip.samples):
+            return clip
+        silent = self._instead == "silence"
+        samples = torch.zeros(round(len(clip.frames) * RATE / FPS) if silent else 0)
+        return replace(clip, samples=samples, silent=silent)
+
+    @property
+    def _instead(self) -> Soundless:
+        return self.soundless if self.heard == "own" else self.heard
 
 
 @dataclass(frozen=True, slots=True)
 class FilmEncoder:
     """Makes encoded clips of films. ``lengths`` are of clips in video frames, each ``4k + 1``; see ``cut_film``.
 
-    With ``vocals`` the voice alone is listened to. A film without sound is general video, of which
-    nothing is heard: null audio (Soul, 3.2). The truth about the mouth is not known, and zero.
+    There is a whole number of audio features for each of ``fps`` video frames a second. The truth about the mouth is
+    not known, and zero.
     """
 
     autoencoder: VideoAutoencoder
@@ -99,7 +137,7 @@ class FilmEncoder:
     lengths: tuple[int, ...]
     size: ChooseSize
     device: str = "cpu"
-    vocals: Separator | None = None
+    sound: Soundtrack = Soundtrack()
 
     def __post_init__(self) -> None:
         for length in self.lengths:
@@ -112,7 +150,7 @@ class FilmEncoder:
 
     def clips(self, film: Film, made: frozenset[int] = frozenset()) -> Iterator[tuple[int, EncodedClip]]:
         """The clips of a film, each with the frame it starts from, but those ``made`` already. Raises MediaError."""
-        voice = heard_voice(film.path, self.vocals) if has_sound(film.path) else None
+        voice = self.sound.of_film(film.path)
         for start, frames in cut_film(film.path, self.fps, self.lengths, self.size, made):
             yield start, self._encode(film, start, frames, voice)
 
@@ -136,7 +174,7 @@ class FilmEncoder:
     def _hear(
         self, film: Film, start: int, frames: int, voice: Float[Tensor, "n"] | None
     ) -> Float[Tensor, "a layers c"]:
-        """The features of a clip; behind the end of the sound there is silence. Null audio where there is none."""
+        """The features of a clip; behind the end of the sound there is silence."""
         count = frames * int(self.hearing.rate // self.fps)
         if voice is None:
             return torch.zeros(count, self.hearing.layers, self.hearing.channels)

@@ -11,7 +11,7 @@ from enliven.data.encoded import EncodedClip
 from enliven.data.manifest import read_manifest
 from enliven.data.order import ALONE, Process
 from enliven.data.shards import SHARD_BYTES, ShardWriter
-from enliven.errors import StorageError
+from enliven.errors import EnlivenError, StorageError
 from enliven.media.storage import storage_error
 from enliven.types import OnProgress, Progress, ignore_progress
 
@@ -25,7 +25,8 @@ STAGE = "encoding"
 class Material:
     """Something that clips are made of, known by its name.
 
-    ``make`` gives clips, each with the video frame it starts from, and passes over those it is told of.
+    ``make`` gives clips, each with the video frame it starts from, and passes over those it is told of. Where there are
+    none at all, it raises and says why.
     """
 
     name: str
@@ -59,7 +60,7 @@ def gather(
         for number, material in enumerate(own):
             on_progress(Progress(STAGE, number, len(own)))
             starts = made.get(material.name, frozenset())
-            if finished.get(material.name) == len(starts):
+            if starts and finished.get(material.name) == len(starts):
                 found.before += 1
                 continue
             count = len(starts)
@@ -71,7 +72,7 @@ def gather(
             except StorageError:
                 raise
             except Exception as error:  # whatever a file can do to a library
-                found.faults[material.name] = str(error).split("\n")[0] or type(error).__name__
+                found.faults[material.name] = _told(error)
                 logger.warning("%s: %s", material.name, found.faults[material.name])
                 continue
             _note(folder / JOURNAL.format(rank=process.rank), material.name, count)
@@ -88,6 +89,12 @@ def _finished(folder: Path) -> dict[str, int]:
                 values = json.loads(line)
                 found[values["name"]] = values["clips"]
     return found
+
+
+def _told(error: Exception) -> str:
+    """What is wrong, in a line, and what to do about it."""
+    reason = str(error).split("\n")[0] or type(error).__name__
+    return f"{reason}; {error.hint}" if isinstance(error, EnlivenError) and error.hint else reason
 
 
 def _note(path: Path, name: str, clips: int) -> None:

@@ -9,7 +9,7 @@ A model folder holds ``backbone``, ``autoencoder``, ``text`` and, where the mode
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +355,13 @@ def _sizes(network: nn.Module) -> dict[str, Any]:
     if isinstance(network, Wav2VecEncoder):
         del sizes["config"]["transformers_version"]
     return sizes
+
+
+def at_rate(ears: Any, rate: float) -> Any:
+    """The same audio encoder, giving ``rate`` features a second. Raises ConfigError where it has a rate of its own."""
+    network = build_network(replace(params_of(ears), rate=rate))
+    network.load_state_dict(ears.state_dict())
+    return network.to(next(ears.parameters()).device).eval().requires_grad_(requires_grad=False)
 
 
 def params_of(network: nn.Module) -> Any:

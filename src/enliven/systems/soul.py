@@ -71,6 +71,7 @@ SOUL = ModelSpec(
     side_step=32,
     negative_prompt=NEGATIVE_PROMPT,
     voices=1,
+    soundless="null",
 )
 
 SOUL_FAST = replace(
@@ -127,6 +128,7 @@ SOUL_TOON = ModelSpec(
     solver=Renoise(),  # as in longcat-toon
     side_step=32,
     voices=1,
+    soundless="null",
 )
 
 SOUL_TOON_4STEP = replace(

@@ -15,6 +15,7 @@ from enliven.models.networks import FULL, NetworkParams
 from enliven.models.releases import Release, variants_in
 from enliven.systems.carry import Carry
 from enliven.systems.sizes import ChooseSize
+from enliven.types import Soundless
 
 PACKAGED = Path(__file__).resolve().parents[1] / "weights"
 PLACES = "ENLIVEN_WEIGHTS"
@@ -34,7 +35,8 @@ class ModelSpec:
     its ``distillation``. A student names its ``teacher``. It hears any number of ``voices``, or so many at most.
 
     A model that ``refines`` begins each clip from the same frames of a video that there is. ``attention`` is the kernel
-    it was trained with, where that is another than full attention.
+    it was trained with, where that is another than full attention. ``soundless`` is what it learns to hear where a
+    video has no sound: silence (LongCat, 3.2) or null audio (Soul, 3.2).
     """
 
     name: str
@@ -60,6 +62,7 @@ class ModelSpec:
     voices: int | None = None
     refines: bool = False
     attention: str = "auto"
+    soundless: Soundless = "silence"
 
     def levels(self, *, continuing: bool) -> list[float]:
         """The noise levels of a clip, down to 0, be it one that continues another or not. Raises ConfigError."""
