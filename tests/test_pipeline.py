@@ -188,6 +188,8 @@ def test_what_a_clip_goes_on_from_is_repaired_and_what_it_showed_is_not(soul: Av
     assert first.shares == {"clipped": clipped}
     assert clipped > 0.1
     assert torch.equal(second.clip.latents[:, :, 1:3], expected)
+    assert not second.shares, "nothing goes on from the last clip"
+    assert not second.handover.context.numel()
     plain = replace(soul.spec, carry=KeepLatents())
     kept = next(soul.clips(plain, encoded, seed=3))
     assert torch.equal(kept.frames, first.frames)

@@ -282,7 +282,7 @@ def test_without_sound_the_video_is_silent(pipeline: AvatarPipeline, tmp_path: P
 
 @pytest.mark.parametrize("solver", [UniPC(), Renoise()])
 def test_a_stopped_run_behind_a_pivot_ends_in_the_same_bytes(inputs: Path, tmp_path: Path, solver: Solver) -> None:
-    """And tells of each clip how much of it was repaired, of those made before it was stopped too."""
+    """And tells of each handover how much of it was repaired, of those made before it was stopped too."""
     pipeline = AvatarPipeline(tiny_soul(solver=solver), tiny_soul_networks())
     timeline = (Scene(0.6, "a man with a hat"),)
     request = replace(asked(inputs), timeline=timeline, steps=3)
@@ -294,8 +294,28 @@ def test_a_stopped_run_behind_a_pivot_ends_in_the_same_bytes(inputs: Path, tmp_p
     assert output.read_bytes() == whole.read_bytes()
     told, again = (read_result(tmp_path / name).shares for name in ("whole", "stopped"))
     assert told == again
-    assert len(told["clipped"]) == 3
+    assert len(told["clipped"]) == 2, "of three clips"
     assert all(0 <= share <= 1 for share in told["clipped"])
+
+
+def test_a_single_clip_hands_nothing_on_and_tells_nothing(tmp_path: Path) -> None:
+    pipeline = AvatarPipeline(tiny_soul(), tiny_soul_networks())
+    start(pipeline, GenerateRequest(seconds=0.4, steps=1), tmp_path / "run")
+    assert not read_result(tmp_path / "run").shares
+
+
+def test_a_run_records_the_percentile_it_repaired_with(inputs: Path, tmp_path: Path) -> None:
+    """That of the codebook, unless the request says another."""
+    networks = tiny_soul_networks()
+    assert networks.codebook is not None
+    networks.codebook.params = replace(networks.codebook.params, percentile=50.0)
+    pipeline = AvatarPipeline(tiny_soul(), networks)
+    for name, asked_for, recorded in (("own", None, 50.0), ("asked", 95.0, 95.0)):
+        request = replace(asked(inputs), steps=1, repair_percentile=asked_for)
+        start(pipeline, request, tmp_path / name)
+        assert f"percentile={recorded}" in read_record(tmp_path / name).resolved["carry"]
+    own, other = (read_result(tmp_path / name).shares["clipped"][0] for name in ("own", "asked"))
+    assert own > other
 
 
 def test_a_run_that_is_not_done_has_no_result(pipeline: AvatarPipeline, inputs: Path, tmp_path: Path) -> None:

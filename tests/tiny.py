@@ -126,7 +126,7 @@ def tiny_soul(**changes: object) -> ModelSpec:
         params=SOUL_PARAMS,
         geometry=ClipGeometry(frames=16, context=8, fps=25, pivot=True),
         arrange=PivotalFrame(),
-        carry=RepairLatents(99.0),
+        carry=RepairLatents(),
         schedule=EvenSchedule(3.0),
         solver=UniPC(),
         voices=1,

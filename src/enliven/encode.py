@@ -145,8 +145,7 @@ def lay_out(
 @torch.no_grad()
 def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks, hear: Hear = heard_voice) -> Encoded:
     """Read, ``hear`` and encode everything once. Raises RequestError, MediaError; WeightsError without a network."""
-    spec.carry.check(networks)
-    networks.decoder(spec.decoder)
+    spec.check(networks)
     picture = read_picture(request)
     tracks = speech_tracks(request, hear)
     outline = lay_out(request, spec, picture, tracks)

@@ -17,6 +17,7 @@ from enliven.people import soundtrack
 from enliven.request import GenerateRequest, Scales
 from enliven.runtime.choices import AS_IT_IS, Choices
 from enliven.runtime.mesh import Parallel, join
+from enliven.systems.carry import Carried
 from enliven.systems.execution import Execution
 from enliven.systems.opening import Opening, open_model
 from enliven.systems.spec import ModelSpec
@@ -123,7 +124,8 @@ class AvatarPipeline:
             latents = self._assemble(plan, encoded, handover, seed, sigmas[0])
             clip = self._sample(spec, encoded.told(plan, self.device), plan, latents, seed, on_step)
             done += len(sigmas) - 1
-            finished = self._finish(spec, plan, clip, handover)
+            goes_on = plan is not encoded.plans[-1]
+            finished = self._finish(spec, plan, clip, handover, goes_on=goes_on)
             handover = finished.handover
             yield finished
 
@@ -173,13 +175,19 @@ class AvatarPipeline:
         return LatentClip(torch.cat([given, made], dim=2), layout)
 
     @torch.no_grad()
-    def _finish(self, spec: ModelSpec, plan: ClipPlan, clip: LatentClip, before: Handover | None) -> FinishedClip:
-        """Decode, and hand over. Where latents go on as they are, so does the decoder: nothing is decoded twice."""
-        goes_on = before is not None and bool(before.decoder)
+    def _finish(
+        self, spec: ModelSpec, plan: ClipPlan, clip: LatentClip, before: Handover | None, *, goes_on: bool
+    ) -> FinishedClip:
+        """Decode, and hand over if it ``goes_on``: after the last clip there is no context, and nothing to tell of it.
+
+        Where latents go on as they are, so does the decoder: nothing is decoded twice.
+        """
+        warm = before is not None and bool(before.decoder)
         decoder = self.networks.decoder(spec.decoder).stream(before.decoder if before is not None else None)
-        shown = clip.latents[:, :, clip.layout.clean if goes_on else clip.layout.references :]
+        shown = clip.latents[:, :, clip.layout.clean if warm else clip.layout.references :]
         frames = self.execution.decode(decoder, shown)[plan.context - plan.frames :]
-        carried = spec.carry(clip, frames, spec.geometry.latents(spec.geometry.context), self.networks)
+        count = spec.geometry.latents(spec.geometry.context)
+        carried = spec.carry(clip, frames, count, self.networks) if goes_on else Carried(clip.last(0))
         reference = clip.latents[:, :, :1] if before is None else before.reference
         memory = decoder.state() if spec.carry.continuous else {}
         handover = Handover(reference, carried.context, memory)

@@ -41,7 +41,6 @@ from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.runtime.choices import AS_IT_IS, Choices
 from enliven.runtime.memory import Memory
-from enliven.systems.spec import ModelSpec
 from enliven.types import OnProgress, Progress, ignore_progress
 
 logger = logging.getLogger(__name__)
@@ -66,7 +65,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What ``result.json`` holds; ``shares`` has a number in 0..1 for each clip, see ``Carried``."""
+    """What ``result.json`` holds; ``shares`` has a number in 0..1 for each handover, see ``Carried``."""
 
     output: Path
     seconds: float
@@ -143,7 +142,7 @@ def resume(
         if record.versions != _versions():
             logger.warning("started with %s, resumed with %s: the bytes may differ", record.versions, _versions())
         encoded = _encode(pipeline, record.request, folder, on_progress)
-        _check_resolved(record, _resolved(record.request.apply(pipeline.spec), encoded))
+        _check_resolved(record, _resolved(pipeline, record.request, encoded))
         return _work(pipeline, record, folder, encoded, on_progress)
 
 
@@ -222,13 +221,14 @@ def _record(pipeline: AvatarPipeline, request: GenerateRequest, output: Path, en
         inputs={str(path): _hash(path) for path in _inputs(request)},
         weights=fingerprint(pipeline.networks),
         versions=_versions(),
-        resolved=_resolved(request.apply(pipeline.spec), encoded),
+        resolved=_resolved(pipeline, request, encoded),
         choices=pipeline.choices,
     )
 
 
-def _resolved(spec: ModelSpec, encoded: Encoded) -> dict[str, Any]:
+def _resolved(pipeline: AvatarPipeline, request: GenerateRequest, encoded: Encoded) -> dict[str, Any]:
     """What the model makes of a request: everything that decides over the frames and may have a new default later."""
+    spec = request.apply(pipeline.spec)
     people = () if encoded.regions is None else encoded.regions[0, :-1]
     return ({"people": [list(bounding_box(person)) for person in people]} if len(people) else {}) | {
         "frames": encoded.plans[-1].emits.stop,
@@ -240,7 +240,7 @@ def _resolved(spec: ModelSpec, encoded: Encoded) -> dict[str, Any]:
         "geometry": repr(spec.geometry),
         "guidance": repr(spec.guidance),
         "arrange": repr(spec.arrange),
-        "carry": repr(spec.carry),
+        "carry": repr(spec.carry.resolved(pipeline.networks)),
         "solver": repr(spec.solver),
         "decoder": spec.decoder,
         "schedule": spec.schedule(spec.steps),

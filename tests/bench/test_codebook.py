@@ -45,7 +45,7 @@ def test_every_variant_is_made_once_and_compared(tmp_path: Path, monkeypatch: py
     data = json.loads(page.with_suffix(".json").read_text())
     assert list(data["parts"]) == ["drawn truth", "no codebook", "codebook at 50 %", "Over time"]
     none, half = (data["parts"][name]["details"]["clipped"] for name in ("no codebook", "codebook at 50 %"))
-    assert len(made.clips) == len(none) == len(half)
+    assert len(made.clips) - 1 == len(none) == len(half) > 0
     assert half[0] > none[0]
     assert {path.name.split("codebook-")[1] for path in page.parent.glob("*.png")} == {"drift.png", "frames.png"}
     monkeypatch.setattr(module, "start", lambda *_, **__: pytest.fail("made again"))

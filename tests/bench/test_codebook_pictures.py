@@ -6,10 +6,10 @@ from enliven.bench.codebook_pictures import drift_plot, drift_sheet
 
 def test_a_variant_keeps_its_colour_where_others_have_no_curve() -> None:
     def drift(value: float, clipped: list[float]) -> Drift:
-        row = torch.full((2,), value)
+        row = torch.full((3,), value)
         return Drift(row, row, row, row, torch.tensor(clipped))
 
-    bare = drift_plot({"drawn": drift(0.0, []), "99": drift(1.0, [0.1, 0.1])}, [0.0, 1.6])
+    bare = drift_plot({"drawn": drift(0.0, []), "99": drift(1.0, [0.1, 0.1])}, [0.0, 1.6, 3.2])
     orange = torch.tensor([255, 127, 14])  # the second colour of matplotlib; thin lines are paler
 
     def has_orange(top: float, bottom: float) -> bool:

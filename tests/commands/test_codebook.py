@@ -11,7 +11,11 @@ from PIL import Image
 from encoded_clips import write_clips
 from enliven.cli import run
 from enliven.commands.codebook import evenness
+from enliven.data.encoded import EncodedClip
 from enliven.models.codebook import Codebook, CodebookParams, load_codebook
+from enliven.runtime.launch import process_rank
+from enliven.train import codebook as module
+from several_processes import run_together
 
 FIT = ("--size", "12", "--percentile", "90", "--held-out", "0.2", "-o")
 
@@ -60,6 +64,37 @@ def test_learning_again_replaces_a_codebook(learnt: Path, tmp_path: Path) -> Non
     arguments = ["codebook", "fit", str(learnt / "clips"), "--size", "5", "-o", str(tmp_path / "codebook")]
     assert run(arguments) == 0
     assert load_codebook(tmp_path / "codebook").params.size == 5
+
+
+def fit_together(folder: Path) -> None:
+    """In each of three processes, which say what they have read."""
+    read, load = [], module.load_encoded
+
+    def watched(path: Path) -> EncodedClip:
+        read.append(path.name)
+        return load(path)
+
+    module.load_encoded = watched
+    assert run(["codebook", "fit", str(folder / "clips"), *FIT, str(folder / "together")]) == 0
+    (folder / f"read-{process_rank()}").write_text("\n".join(read))
+
+
+def test_three_processes_learn_the_codebook_of_one(
+    learnt: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each reads its own clips, and the first of all for its size; one of them has none of those that are held out."""
+    shutil.copytree(learnt / "clips", tmp_path / "clips")
+    run_together(3, fit_together, tmp_path)
+    alone, together = (load_codebook(folder) for folder in (learnt / "codebook", tmp_path / "together"))
+    assert together.params == alone.params
+    torch.testing.assert_close(together.state_dict(), alone.state_dict())
+    assert capfd.readouterr().out.count("look at it with") == 1
+    read = [set((tmp_path / f"read-{rank}").read_text().splitlines()) for rank in range(3)]
+    assert len(read[0] & read[1] & read[2]) == 1
+    assert sum(len(names) - 1 for names in read) + 1 == len(set.union(*read)) == 10
+    assert sorted(path.name for path in (tmp_path / "together").iterdir()) == sorted(
+        path.name for path in (learnt / "codebook").iterdir()
+    )
 
 
 def test_a_folder_of_other_files_is_never_written_to(learnt: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from enliven.commands.plan import MOST_CLIPS, describe, estimate, placing
+from enliven.errors import RequestError
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.runtime.choices import Choices
@@ -38,6 +39,13 @@ def test_a_small_model_in_eight_bits_says_so(here: Path) -> None:
     assert held.endswith(" GiB, the backbone in fp8")
     (held,) = [line for line in describe(open_model("tiny"), SHORT) if "GiB" in line]
     assert held.endswith(" GiB")
+
+
+def test_a_decoder_that_a_weighed_model_lacks_is_told_without_loading_it(here: Path) -> None:
+    opening = open_model("tiny", Choices(memory="low"))
+    assert describe(opening, SHORT)
+    with pytest.raises(RequestError, match="no decoder 'efficient'"):
+        describe(opening, replace(SHORT, decoder="efficient"))
 
 
 def test_what_is_where() -> None:

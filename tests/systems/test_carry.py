@@ -50,6 +50,22 @@ def test_repairing_leads_back_what_has_strayed_and_says_how_much(networks: Netwo
     assert clip.latents[0, 0, 10, 0, 0] == 8.0
 
 
+def test_the_codebook_says_how_many_are_left_alone_where_nobody_else_does() -> None:
+    codebook = tiny_codebook()
+    codebook.params = replace(codebook.params, percentile=50.0)
+    networks = replace(tiny_networks(), codebook=codebook)
+    clip = LatentClip(torch.full((1, 4, 12, 4, 4), 4.0), ReferenceSkip(5, 1)(frames=11, context=2, reference=True))
+    frames = torch.zeros(36, 3, 32, 32, dtype=torch.uint8)
+    lengths = [
+        carry(clip, frames, 2, networks).context[0, :, 0, 0, 0].norm()
+        for carry in (RepairLatents(), RepairLatents(100.0))
+    ]
+    assert lengths == pytest.approx([1.0, 2.0])
+    assert RepairLatents().resolved(networks) == RepairLatents(50.0)
+    assert RepairLatents(90.0).resolved(networks) == RepairLatents(90.0)
+    assert RepairLatents(required=False).resolved(tiny_networks()) == RepairLatents(required=False)
+
+
 def test_a_model_without_a_codebook_does_not_repair_in_silence() -> None:
     networks = tiny_networks()
     with pytest.raises(WeightsError, match="no codebook"):

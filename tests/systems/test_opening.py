@@ -10,6 +10,7 @@ import torch
 
 from enliven.diffusion.clips import ClipGeometry
 from enliven.errors import ConfigError, RequestError, WeightsError
+from enliven.models.codebook import Codebook, CodebookParams, save_codebook
 from enliven.models.fp8 import Fp8Linear
 from enliven.models.int8 import Int8Linear
 from enliven.models.lora import Adapter
@@ -238,6 +239,46 @@ def test_a_model_is_planned_for_the_memory_there_is(
     assert not caplog.records
     opened(Machine(everything // 100), memory="low")
     assert "it is tried as asked" in caplog.text
+
+
+@pytest.fixture
+def saved_soul(saved: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same of Soul, whose weights cannot be read: whoever tries fails in another way."""
+    folder = saved.with_name("tiny-soul")
+    monkeypatch.setitem(MODELS, "tiny-soul", tiny_soul(decoder="efficient"))
+    save_networks(tiny_soul_networks(), folder)
+    for path in folder.glob("*/*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    return folder
+
+
+def test_a_large_model_opens_without_a_tensor_that_is_read(saved_soul: Path) -> None:
+    found = open_model(None, Choices(weights=saved_soul))
+    with pytest.raises(WeightsError):
+        found.load()
+
+
+@pytest.mark.parametrize(
+    ("part", "error", "told"),
+    [
+        ("codebook", WeightsError, "has no codebook"),
+        ("autoencoder-efficient", RequestError, "has no decoder 'efficient'"),
+    ],
+)
+def test_what_a_large_model_lacks_is_told_before_it_is_read(
+    saved_soul: Path, part: str, error: type[Exception], told: str
+) -> None:
+    shutil.rmtree(saved_soul / part)
+    with pytest.raises(error, match=told):
+        open_model(None, Choices(weights=saved_soul))
+    with pytest.raises(error, match=told):
+        AvatarPipeline.load(None, Choices(weights=saved_soul), device="cpu")
+
+
+def test_a_large_model_of_several_is_told_before_it_is_read(saved_soul: Path) -> None:
+    save_codebook(Codebook(CodebookParams(size=1, channels=5)), saved_soul / "codebook")
+    with pytest.raises(WeightsError, match="the codebook beside it for latents of 5 channels"):
+        open_model(None, Choices(weights=saved_soul))
 
 
 def test_loras_are_weighed_too(saved: Path, tmp_path: Path) -> None:

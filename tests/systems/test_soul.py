@@ -4,8 +4,10 @@ import pytest
 
 from enliven.diffusion.clips import plan_clips
 from enliven.models.wan import WanParams
+from enliven.systems.carry import RepairLatents
 from enliven.systems.longcat import LONGCAT, LONGCAT_TOON
 from enliven.systems.soul import SOUL, SOUL_FAST, SOUL_TOON, SOUL_TOON_4STEP, PivotalFrame
+from enliven.systems.spec import ModelSpec
 from enliven.systems.trial import passes
 from enliven.types import Role
 
@@ -26,6 +28,11 @@ def test_a_pivot_is_the_first_frame_and_everything_sees_everything(
     assert layout.positions == tuple(range(len(roles)))
     ((queries, keys),) = [(rule.queries, rule.keys) for rule in layout.attention]
     assert keys == (queries,)
+
+
+@pytest.mark.parametrize("spec", [SOUL, SOUL_FAST, SOUL_TOON, SOUL_TOON_4STEP], ids=lambda spec: spec.name)
+def test_the_codebook_says_how_much_is_repaired(spec: ModelSpec) -> None:
+    assert spec.carry == RepairLatents(percentile=None, required=True)
 
 
 def test_a_clip_of_soul_is_a_window_of_28_latent_frames() -> None:

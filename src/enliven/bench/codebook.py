@@ -62,6 +62,10 @@ class OnlyWatch:
         """Raise WeightsError where there is no codebook."""
         RepairLatents(self.percentile).check(networks)
 
+    def resolved(self, networks: Networks) -> "OnlyWatch":  # noqa: ARG002
+        """Nothing is left to the networks."""
+        return self
+
 
 def carry_of(variant: str) -> Carry:
     """What a variant does between clips. Raises ConfigError for what is none."""
@@ -94,14 +98,14 @@ class LongVideos:
         return [plan.emits for plan in plan_clips(self.case.frames, spec.geometry, spec.arrange, portrait=True)]
 
     def made(self, variant: str) -> tuple[UInt8[Tensor, "f 3 h w"], tuple[float, ...]]:
-        """The video of a variant, and the share of vectors that was clipped, clip by clip."""
+        """The video of a variant, and the share of vectors that was clipped, handover by handover."""
         pipeline = self.pipeline.varied(replace(self.pipeline.spec, carry=carry_of(variant)))
         folder, tell = self.folder / variant, told(title_of(variant))
         if (folder / RECORD).exists():
             video = resume(folder, tell, lambda *_, **__: pipeline)
         else:
             video = start(pipeline, self.request, folder, on_progress=tell)
-        return read_video(video).frames, read_result(folder).shares["clipped"]
+        return read_video(video).frames, read_result(folder).shares.get("clipped", ())
 
 
 def told(name: str) -> OnProgress:

@@ -17,7 +17,8 @@ class Drift:
 
     ``colour`` and ``contrast`` are distances of the means and of the standard deviations of red, green and blue, in
     levels of 255; ``sharpness`` is a ratio of mean gradients, ``identity`` a cosine. ``clipped`` is the share of the
-    vectors handed on that the codebook moved, or would have moved; nothing is told where there is none.
+    vectors handed on that the codebook moved, or would have moved: the last clip hands on none, and nothing is told
+    where there is no codebook.
     """
 
     colour: Float[Tensor, "clips"]

@@ -34,7 +34,7 @@ def drift_plot(drifts: Mapping[str, Drift], seconds: Sequence[float]) -> Image.I
         for index, (title, drift) in enumerate(drifts.items()):
             curve = getattr(drift, name)
             if len(curve):
-                axes.plot(seconds, curve.tolist(), f"C{index}", label=title, linewidth=1.2)
+                axes.plot(seconds[: len(curve)], curve.tolist(), f"C{index}", label=title, linewidth=1.2)
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
     axes.set_yscale("symlog", linthresh=1e-3)

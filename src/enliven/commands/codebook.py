@@ -47,32 +47,43 @@ class Learning:
 def fit(latents: Path, /, *, learning: Learning = Learning(), output: Output = Path("codebook")) -> None:
     """Learn a codebook from a folder of encoded clips; a stopped fit goes on where it was.
 
+    Several processes share the clips:
+    torchrun --nproc-per-node 2 -m enliven codebook fit clips
+
     Args:
         latents: The folder that encoded clips are in.
         learning: How.
         output: The folder to write.
 
     """
-    import shutil
-
     import torch
 
     from enliven import config
-    from enliven.commands.console import make_folder, say
+    from enliven.commands.console import say
     from enliven.commands.progress import listener
-    from enliven.models.codebook import save_codebook
     from enliven.train.codebook import CodebookRecipe, fit_codebook
+    from enliven.train.processes import first_alone, joined
 
     given = {name: value for name, value in vars(learning).items() if value is not None}
     recipe = config.parse(CodebookRecipe, given)
     check_free(output)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with listener() as tell:
-        keep = output / UNFINISHED
-        codebook = fit_codebook(latents, recipe, device=device, keep=keep, on_progress=tell)
-    save_codebook(codebook, make_folder(output))
-    shutil.rmtree(keep, ignore_errors=True)
+    with joined(device):
+        with listener() as tell:
+            codebook = fit_codebook(latents, recipe, device=device, keep=output / UNFINISHED, on_progress=tell)
+        first_alone(lambda: write(codebook, output))
     say(f"{output}: {summary(codebook)}", f"look at it with: enliven codebook show {output}")
+
+
+def write(codebook: "Codebook", folder: Path) -> None:
+    """Save what was learnt, in place of what was kept of it meanwhile. Raises StorageError."""
+    import shutil
+
+    from enliven.commands.console import make_folder
+    from enliven.models.codebook import save_codebook
+
+    save_codebook(codebook, make_folder(folder))
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
 def show(codebook: Path, /, *, output: Output | None = None) -> None:

@@ -72,7 +72,7 @@ def check(folder: Path, *, variant: str | None = None, base: Path | None = None)
 
     """
     from enliven.commands.console import say
-    from enliven.models.networks import require_match_of
+    from enliven.models.networks import shapes_of
 
     faults: list[WeightsError] = []
     try:
@@ -94,7 +94,7 @@ def check(folder: Path, *, variant: str | None = None, base: Path | None = None)
             faults.append(error)
     if not faults:
         try:
-            require_match_of(parts)
+            shapes_of(parts)
         except WeightsError as error:
             faults.append(error)
     if faults:

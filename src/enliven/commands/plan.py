@@ -33,6 +33,7 @@ MOST_LETTERS = 60  # of a prompt
 def describe(opening: Opening, request: GenerateRequest, tell: OnProgress = ignore_progress) -> list[str]:
     """The plan of a request, line by line. A large model is not loaded for it. Raises RequestError, MediaError."""
     spec = request.apply(opening.spec)
+    opening.check(spec)
     outline = lay_out(request, spec, read_picture(request), speech_tracks(request))
     frames, (height, width) = outline.plans[-1].emits.stop, outline.size
     fps, plans = spec.geometry.fps, outline.plans

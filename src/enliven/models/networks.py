@@ -22,7 +22,7 @@ from enliven import config
 from enliven.errors import ConfigError, RequestError, WeightsError
 from enliven.media.storage import replacing
 from enliven.models.audio import AudioEncoder, Wav2VecEncoder
-from enliven.models.codebook import Codebook, load_codebook, read_codebook_params, save_codebook
+from enliven.models.codebook import Codebook, read_codebook_params, save_codebook
 from enliven.models.layered import saved_parts
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.lora import Adapter
@@ -202,23 +202,31 @@ def completed(
 
     Raises WeightsError, also where they are of different models.
     """
-    there = saved_parts(folder)
-    decoders = {name.removeprefix(DECODER): path for name, path in there.items() if name.startswith(DECODER)}
-    whole = Networks(
-        **networks,
-        codebook=load_codebook(there[CODEBOOK]).to(device) if CODEBOOK in there else None,
-        decoders={name: load_network(path).to(device) for name, path in decoders.items()},
-        runs_in=runs_in,
-    )
-    require_match(whole)
-    return whole
+    beside = {name: part.load().to(device) for name, part in parts_beside(folder).items()}
+    return _matching({**networks, **beside}, runs_in)
 
 
-def require_match_of(parts: Mapping[str, Part]) -> None:
-    """``require_match`` of all parts of a model, by name, of which no tensor is read."""
-    networks = {name: part.shapes() for name, part in parts.items()}
-    decoders = {name.removeprefix(DECODER): networks.pop(name) for name in parts if name.startswith(DECODER)}
-    require_match(Networks(**networks, decoders=decoders))
+def parts_beside(folder: Path) -> dict[str, Part]:
+    """The codebook and the other decoders of a folder, if there are any, not read yet. Raises WeightsError."""
+    there = saved_parts(folder).items()
+    return {name: saved_part(place, name) for name, place in there if name == CODEBOOK or name.startswith(DECODER)}
+
+
+def shapes_of(parts: Mapping[str, Part]) -> Networks:
+    """The networks of all parts of a model, by name, of which no tensor is read.
+
+    Raises WeightsError where they are of different models.
+    """
+    return _matching({name: part.shapes() for name, part in parts.items()})
+
+
+def _matching(parts: Mapping[str, Any], runs_in: torch.dtype | None = None) -> Networks:
+    """Networks by the names of their folders, which must be of one model."""
+    decoders = {name.removeprefix(DECODER): part for name, part in parts.items() if name.startswith(DECODER)}
+    others = {name: part for name, part in parts.items() if not name.startswith(DECODER)}
+    networks = Networks(**others, decoders=decoders, runs_in=runs_in)
+    require_match(networks)
+    return networks
 
 
 def require_match(networks: Networks) -> None:

@@ -1,7 +1,7 @@
 """What a finished clip hands to the next one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float, UInt8
@@ -40,6 +40,10 @@ class Carry(Protocol):
         """Raise WeightsError where a network is missing that this will need."""
         ...
 
+    def resolved(self, networks: Networks) -> "Carry":
+        """The same, with every value that is left to the networks."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class KeepLatents:
@@ -60,21 +64,25 @@ class KeepLatents:
     def check(self, networks: Networks) -> None:
         """Every model has what this needs."""
 
+    def resolved(self, networks: Networks) -> "KeepLatents":  # noqa: ARG002
+        """Nothing is left to the networks."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class RepairLatents:
     """Soul 3.2: latents that strayed from all real ones are led back by the codebook; those shown stay as they are.
 
-    ``percentile`` of real latents, in percent, would be left alone. Where the model has no codebook, latents go over as
-    they are if it is not ``required``.
+    ``percentile`` of real latents, in percent, would be left alone; None means as many as the codebook was learnt for.
+    Where the model has no codebook, latents go over as they are if it is not ``required``.
     """
 
-    percentile: float = 99.0
+    percentile: float | None = None
     required: bool = True
     continuous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.percentile <= 100:
+        if self.percentile is not None and not 0 <= self.percentile <= 100:
             raise ValueError(f"percentile {self.percentile:g} is not in 0..100")
 
     def __call__(
@@ -99,6 +107,12 @@ class RepairLatents:
                 hint="fit one with `enliven codebook fit`, and put its folder `codebook` beside `backbone`",
             )
 
+    def resolved(self, networks: Networks) -> "RepairLatents":
+        """With the percentile of the codebook where none is given."""
+        if self.percentile is not None or networks.codebook is None:
+            return self
+        return replace(self, percentile=networks.codebook.params.percentile)
+
 
 @dataclass(frozen=True, slots=True)
 class Reencode:
@@ -117,3 +131,7 @@ class Reencode:
 
     def check(self, networks: Networks) -> None:
         """Every model has what this needs."""
+
+    def resolved(self, networks: Networks) -> "Reencode":  # noqa: ARG002
+        """Nothing is left to the networks."""
+        return self

@@ -9,7 +9,16 @@ from typing import Any
 from enliven.errors import RequestError
 from enliven.models.layered import LORA, own_loras
 from enliven.models.lora import Lora, attach_lora, read_lora
-from enliven.models.networks import NetworkParams, Networks, completed, find_parts, params_of, published_in
+from enliven.models.networks import (
+    NetworkParams,
+    Networks,
+    completed,
+    find_parts,
+    params_of,
+    parts_beside,
+    published_in,
+    shapes_of,
+)
 from enliven.models.published import Part, open_published
 from enliven.runtime.attention import load_kernel, use_kernel, why_not
 from enliven.runtime.choices import AS_IT_IS, Choices, split_strength
@@ -32,7 +41,8 @@ SMALL = GIB  # bytes of weights with which a model runs whole everywhere; weighi
 class Opening:
     """A model that was found and planned for; its weights are not read yet.
 
-    ``needs`` is None where the model is so small that nobody asked. ``choices`` are those made, and what must be the
+    ``needs``, and ``shapes``, its networks without their weights, are None where the model is so small that nobody
+    asked. ``choices`` are those made, and what must be the
     same when the model is opened again elsewhere.
     """
 
@@ -43,6 +53,15 @@ class Opening:
     execution: Execution
     folder: Path
     needs: Needs | None = None
+    shapes: Networks | None = None
+
+    def check(self, spec: ModelSpec) -> None:
+        """Refuse a ``spec`` that needs what the folder lacks; of a small model, that is noticed when it is loaded.
+
+        Raises WeightsError for a codebook, RequestError for a decoder.
+        """
+        if self.shapes is not None:
+            spec.check(self.shapes)
 
     def load(self, on_progress: OnProgress = ignore_progress) -> Networks:
         """The networks, ready to run, read one after the other. Raises WeightsError."""
@@ -92,7 +111,9 @@ def open_model(
     if choices.memory == "auto" and small:
         execution = Execution(device, MemoryPlan(asked or "float32", quantise=wanted or stored), mesh)
         return Opening(spec, choices, parts, loras, execution, folder)
-    sizes = {name: params_of(part.shapes()) for name, part in parts.items()}  # those of its folder may be others
+    shapes = shapes_of({**parts, **parts_beside(folder)})
+    spec.check(shapes)
+    sizes = {name: params_of(getattr(shapes, name)) for name in parts}  # those of its folder may be others
     spec = replace(spec, params=NetworkParams(**sizes, decoders=spec.params.decoders))
     needs = _weigh(spec, [lora for lora, _ in loras], asked)
     if mesh is not None and mesh.parallel.sharded:
@@ -101,7 +122,7 @@ def open_model(
     plan = plan_memory(needs, this_machine(device), choices.memory, wanted)
     _require_fit(spec, plan, choices, device)
     execution = Execution(device, plan, mesh)
-    return Opening(spec, replace(choices, quantise=plan.quantise), parts, loras, execution, folder, needs)
+    return Opening(spec, replace(choices, quantise=plan.quantise), parts, loras, execution, folder, needs, shapes)
 
 
 def _trained_kernel(spec: ModelSpec, chosen: str, device: str) -> str:

@@ -11,7 +11,7 @@ from enliven.diffusion.guidance import Guide
 from enliven.diffusion.sample import DetailSchedule, LateSchedule, Schedule
 from enliven.diffusion.solvers import Euler, Solver
 from enliven.errors import RequestError, WeightsError
-from enliven.models.networks import FULL, NetworkParams
+from enliven.models.networks import FULL, NetworkParams, Networks
 from enliven.models.releases import Release, variants_in
 from enliven.systems.carry import Carry
 from enliven.systems.sizes import ChooseSize
@@ -68,6 +68,11 @@ class ModelSpec:
         """The noise levels of a clip, down to 0, be it one that continues another or not. Raises ConfigError."""
         schedule = self.continuation_schedule if continuing and self.continuation_schedule else self.schedule
         return schedule(self.steps)
+
+    def check(self, networks: Networks) -> None:
+        """Refuse networks that lack what this needs: WeightsError for a codebook, RequestError for a decoder."""
+        self.carry.check(networks)
+        networks.decoder(self.decoder)
 
     @property
     def quantised(self) -> bool:
