@@ -122,7 +122,7 @@ class AvatarPipeline:
                 on_progress(Progress("making the video", before + step, total))
 
             latents = self._assemble(plan, encoded, handover, seed, sigmas[0])
-            clip = self._sample(spec, encoded.told(plan, self.device), plan, latents, seed, on_step)
+            clip = self.sample(spec, encoded.told(plan, self.device), plan, latents, seed, on_step)
             done += len(sigmas) - 1
             goes_on = plan is not encoded.plans[-1]
             finished = self._finish(spec, plan, clip, handover, goes_on=goes_on)
@@ -146,7 +146,7 @@ class AvatarPipeline:
         return torch.cat([*[handover.reference] * layout.references, handover.context, noise], dim=2)
 
     @torch.no_grad()
-    def _sample(
+    def sample(
         self,
         spec: ModelSpec,
         told: Conditioning,
@@ -155,7 +155,10 @@ class AvatarPipeline:
         seed: int,
         on_step: Callable[[int], None],
     ) -> LatentClip:
-        """Noise becomes latents; the solver sees nothing of the given frames, which so stay as they are."""
+        """One clip: noise becomes latents, behind the clean frames in ``latents``, guided as ``spec`` says.
+
+        The solver sees nothing of the clean frames, which so stay as they are.
+        """
         layout = plan.layout
         cache, guide = self.execution.cache(layout), self.execution.guide(spec.guidance)
         given, noisy = latents[:, :, : layout.clean].float(), latents[:, :, layout.clean :].float()

@@ -120,7 +120,7 @@ def open_sources(
         cut = _cut(spec, telling, people)
         heard = replace(listening(spec, ears), stride=features_per_frame(manifest, source.shards))
         _check_lengths(manifest, cut, source.shards)
-        _check_clip(reader.read(manifest.row(0)), people, spec, source.shards)
+        check_clip(reader.read(manifest.row(0)), people, spec, source.shards)
         log.info("%s: %d clips, %d audio features a frame", source.shards, len(manifest), heard.stride)
         batches = ShardBatches(stream, embed, cut, listening=heard, drops=telling.drops, kept=KEPT_TEXTS)
         kinds.append((source.share, batches))
@@ -157,8 +157,11 @@ def _check_lengths(manifest: Manifest, cut: Cutting, folder: Path) -> None:
         )
 
 
-def _check_clip(clip: EncodedClip, people: int, spec: ModelSpec, folder: Path) -> None:
-    """Refuse what was encoded for another model."""
+def check_clip(clip: EncodedClip, people: int, spec: ModelSpec, folder: Path) -> None:
+    """Refuse a clip of ``folder``, where at most so many ``people`` speak, that was encoded for another model.
+
+    Raises ConfigError.
+    """
     params, audio = spec.params.backbone, spec.params.backbone.audio
     assert audio is not None
     wanted = (params.in_channels, audio.audio_block, audio.audio_channel)
