@@ -7,23 +7,21 @@ from pathlib import Path
 
 from PIL import Image
 
-from enliven.bench.ablation_pictures import Result, curves_plot, frames_sheet, mean_and_error, measures_plot
+from enliven.bench.ablation_pictures import Result, curves_plot, frames_sheet, measures_plot
 from enliven.bench.ablation_recipe import Ablation, Claim
 from enliven.bench.report import circumstances
+from enliven.bench.verdicts import SURE, Verdict, judge, mean_and_error
 from enliven.media.storage import replacing
 
-SURE = 2.0  # standard errors
+SEEN = {"people": ("people", "person by person"), "sights": ("places", "place by place")}
 
 
-def verdict(claim: Claim, results: Mapping[str, Result]) -> tuple[float, float, str]:
-    """The mean difference of what the claim compares, its standard error, and whether the sign is the paper's."""
+def verdict(claim: Claim, results: Mapping[str, Result]) -> Verdict:
+    """What became of a claim: of each person, the mean over clips in one variant is compared with that in the other."""
     if not {claim.more, claim.less} <= set(results):
-        return math.nan, math.nan, "not measured"
+        return judge([])
     more, less = (results[name].numbers[claim.measure] for name in (claim.more, claim.less))
-    mean, error = mean_and_error([one - other for one, other in zip(more, less, strict=True)])
-    if not abs(mean) > SURE * error:
-        return mean, error, "undecided"
-    return mean, error, "shown" if mean > 0 else "the opposite"
+    return judge([one - other for one, other in zip(more, less, strict=True)])
 
 
 def write_page(
@@ -42,9 +40,15 @@ def write_page(
     data = {
         "about": about,
         "claims": [
-            {"says": claim.says, "difference": _plain(mean), "error": _plain(error), "verdict": word}
-            for claim, (mean, error, word) in zip(ablation.claims, verdicts, strict=True)
+            {
+                "says": claim.says,
+                "difference": _plain(each.difference),
+                "margin": _plain(each.margin),
+                "verdict": each.word,
+            }
+            for claim, each in zip(ablation.claims, verdicts, strict=True)
         ],
+        "sample": f"{_size(results)} {SEEN[ablation.shows][0]}",
         "numbers": {variant: result.numbers | _listed(result.cost) for variant, result in results.items()},
         "missing": dict(missing),
     }
@@ -59,22 +63,17 @@ def _page(
     name: str,
     ablation: Ablation,
     results: Mapping[str, Result],
-    verdicts: Sequence[tuple[float, float, str]],
+    verdicts: Sequence[Verdict],
     missing: Mapping[str, str],
     pictures: Mapping[str, Image.Image],
 ) -> list[str]:
     lines = [f"# {ablation.title}", "", f"**{ablation.paper}.** {ablation.claim}", ""]
     if ablation.claims:
         lines += ["| the paper says | measure | here, difference | sign |", "|---|---|---|---|"]
-        for claim, (mean, error, word) in zip(ablation.claims, verdicts, strict=True):
+        for claim, each in zip(ablation.claims, verdicts, strict=True):
             compared = f"{claim.measure}: {claim.more} over {claim.less}"
-            difference = "" if math.isnan(mean) else f"{mean:+.3g} ± {error:.2g}"
-            lines.append(f"| {claim.says} | {compared} | {difference} | {word} |")
-        lines += [
-            "",
-            "*Shown* and *the opposite*: the mean difference, clip by clip, is more than two standard errors.",
-            "",
-        ]
+            lines.append(f"| {claim.says} | {compared} | {each.numbers} | {each.word} |")
+        lines += ["", _meaning(ablation, _size(results)), ""]
     if ablation.remarks:
         lines += [ablation.remarks.strip(), ""]
     lines += _table(results)
@@ -83,6 +82,19 @@ def _page(
     for kind in pictures:
         lines += [f"![{kind}]({name}-{kind}.png)", ""]
     return lines
+
+
+def _size(results: Mapping[str, Result]) -> int:
+    return len(next(iter(results.values())).observed)
+
+
+def _meaning(ablation: Ablation, count: int) -> str:
+    seen, each = SEEN[ablation.shows]
+    return (
+        f"Differences are taken {each}, between means over all clips: each of the {count} {seen} counts once. Behind ± "
+        f"is half of their {SURE:.0%} interval (Student's t); *shown* and *the opposite*: it leaves out zero. In the "
+        f"table of variants ± is one standard error over the {seen}, which may be larger, since they differ."
+    )
 
 
 def _table(results: Mapping[str, Result]) -> list[str]:
@@ -106,32 +118,12 @@ def _cell(values: Sequence[float]) -> str:
     return f"{mean:.3g}" if math.isnan(error) else f"{mean:.3g} ± {error:.1g}"
 
 
-def write_index(folder: Path, titles: Mapping[str, str]) -> None:
-    """The list of all ablations, with the claims of those that were measured."""
-    lines = ["# Ablations", "", "What the papers say that their parts do, and what the small models here show.", ""]
-    lines += ["| ablation | the paper says | here |", "|---|---|---|"]
-    for name, title in titles.items():
-        if (folder / f"{name}.json").exists():
-            claims = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["claims"]
-            lines += [f"| [{title}]({name}.md) | {each['says']} | {each['verdict']} |" for each in claims]
-        else:
-            lines.append(f"| {title} (`{name}`) | | not measured yet |")
-    lines += [
-        "",
-        "`make ablations` teaches and measures all of them, `python -m enliven.bench.ablations NAME` one.",
-        "",
-        "Whether the codebook keeps a long video from drifting (Soul 3.2, Fig. 7) has a report of its own:",
-        "`python -m enliven.bench.codebook`, into `benchmarks/`.",
-    ]
-    _write(folder / "index.md", "\n".join(lines) + "\n")
-
-
 def _listed(cost: Mapping[str, float]) -> dict[str, list[float]]:
     return {name: [value] for name, value in cost.items()}
 
 
 def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 5)
+    return None if math.isnan(value) else float(f"{value:.4g}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from enliven.bench.ablation_measures import Observed
+from enliven.bench.verdicts import mean_and_error
 from enliven.errors import MissingExtra
 from enliven.media.image import fit_frames
 from enliven.media.sheet import contact_sheet
@@ -29,20 +31,12 @@ class Result:
 
     @property
     def numbers(self) -> dict[str, list[float]]:
-        """By measure the numbers of all videos."""
-        names = self.observed[0].numbers
-        return {name: [value for each in self.observed for value in each.numbers[name]] for name in names}
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error, which is not a number for a single value."""
-    seen = torch.tensor(values, dtype=torch.float64)
-    error = seen.std().item() / math.sqrt(len(seen)) if len(seen) > 1 else math.nan
-    return seen.mean().item(), error
+        """By measure the mean over the clips of each person."""
+        return {name: [fmean(each.numbers[name]) for each in self.observed] for name in self.observed[0].numbers}
 
 
 def measures_plot(results: Mapping[str, Result]) -> Image.Image:
-    """A strip for each measure: the mean of each variant and its standard error."""
+    """A strip for each measure: the mean of each variant and its standard error over people."""
     names = list(next(iter(results.values())).numbers)
     figure, axes = _figure(len(names), 1.0 + 0.28 * len(results), columns=2)
     for place, name in zip(axes, names, strict=False):

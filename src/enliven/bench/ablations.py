@@ -21,8 +21,9 @@ import torch
 
 from enliven.bench import ablation_measures
 from enliven.bench.ablation_cases import CASES
+from enliven.bench.ablation_index import write_index
 from enliven.bench.ablation_measures import LOOKS, Observed
-from enliven.bench.ablation_page import write_index, write_page
+from enliven.bench.ablation_page import write_page
 from enliven.bench.ablation_pictures import Result
 from enliven.bench.ablation_recipe import Ablation, Variant, read_ablation
 from enliven.bench.ablation_videos import Load, Made, Videos, kept
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 FILES = Path("examples/ablations")
 RUNS = Path("runs/ablations")
+BENCHMARKS = Path("benchmarks")
 SHOWN = 8  # frames of a variant
 
 
@@ -93,7 +95,7 @@ def main() -> None:
     for name, ablation in found(asked.names, asked.files).items():
         page = run_ablation(name, ablation, asked.runs, asked.output)
         log.info("%s", page.read_text(encoding="utf-8") if page else "")
-    write_index(asked.output, {name: each.title for name, each in found([], asked.files).items()})
+    write_index(asked.output, {name: each.title for name, each in found([], asked.files).items()}, BENCHMARKS)
 
 
 if __name__ == "__main__":
