@@ -54,8 +54,10 @@ soul: $(RUN)  ## Train the Soul toon model again (hours; needs espeak-ng)
 toon-report: $(DEV)  ## Measure the toon model against exact truth, into benchmarks/
 	@$(BIN)/python -m enliven.bench.toon --output benchmarks $(ARGS)
 
-soul-report: $(DEV)  ## The same for the Soul toon model
+# ARGS are the first command's. What the second one makes stays in runs/drift, so a repeat is quick.
+soul-report: $(DEV)  ## The same for the Soul toon model, and how four minutes of it drift (half an hour)
 	@$(BIN)/python -m enliven.bench.toon --output benchmarks --model soul-toon $(ARGS)
+	@$(BIN)/python -m enliven.bench.codebook --output benchmarks --model soul-toon --seconds 240
 
 decoder-report: $(DEV)  ## Measure what the efficient decoder saves and what it loses, into benchmarks/
 	@$(BIN)/python -m enliven.bench.decoders --output benchmarks $(ARGS)

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from enliven.bench.cases import FPS, Case, held_out, long_case, recorded_cases
+from enliven.bench.cases import FPS, UNTOLD, Case, MovedCase, held_out, long_case, recorded_cases
 from enliven.errors import ConfigError
+from enliven.toonworld.character import caption
 from enliven.toonworld.voice import SPEECH_RATE, Phone, Speech, silence, write_speech
 
 
@@ -23,6 +24,33 @@ def test_the_true_performance_speaks_and_its_silent_twin_does_not() -> None:
     assert quiet.state.mouth_open.max() == 0
     assert torch.equal(talks.state.yaw, quiet.state.yaw)
     assert torch.equal(talks.drawn(slice(3, 6)), talks.drawn()[3:6])
+
+
+def test_a_performance_can_be_drawn_larger() -> None:
+    small, large = case().drawn(slice(3, 5)), case().drawn(slice(3, 5), (256, 256))
+    assert large.shape == (2, 3, 256, 256)
+    shrunk = torch.nn.functional.avg_pool2d(large.float(), 2)
+    assert (shrunk - small).abs().mean() < 2
+
+
+@pytest.mark.parametrize("seed", range(9_000_000, 9_000_008))
+def test_who_moves_is_the_same_in_another_place_and_another_sweater(seed: int) -> None:
+    moved = MovedCase("ah", seed, spoken(4.0), 100)
+    here, there = moved.character, moved.there
+    assert (there.skin, there.hair, there.geometry) == (here.skin, here.hair, here.geometry)
+    assert there.scene not in UNTOLD
+    assert there.wall.name != here.wall.name
+    assert f"{there.wall.name} wall" in caption(there)
+    assert f"{there.cloth.name} sweater" in caption(there)
+    assert f"{there.cloth.name} sweater" not in moved.prompt
+
+
+def test_the_truth_changes_from_one_frame_to_the_next_and_ends_lie_apart_from_it() -> None:
+    moved = MovedCase("ah", 9_000_001, spoken(4.0), 100)
+    old, new = (moved.drawn_as(who, slice(48, 52)) for who in (moved.character, moved.there))
+    assert torch.equal(moved.drawn(slice(48, 52)), torch.cat([old[:2], new[2:]]))
+    assert torch.equal(moved.drawn()[48:52], torch.cat([old[:2], new[2:]]))
+    assert moved.ends == (slice(0, 25), slice(75, 100))
 
 
 def test_held_out_cases_take_another_person_for_each_sentence(tmp_path: Path) -> None:

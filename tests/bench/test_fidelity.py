@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from enliven.bench.fidelity import psnr, seen_distance, ssim
+from enliven.bench.fidelity import psnr, seams, seen_distance, ssim
 from enliven.judges.quality import QualityJudge
 
 EYES = QualityJudge().network.trunk
@@ -50,6 +50,16 @@ def test_structural_similarity_is_that_of_windows_made_by_scipy() -> None:
     assert ssim(shown, meant) == pytest.approx(sum(expected) / 2, abs=1e-6)
     assert 0.2 < ssim(shown, meant) < 0.9
     assert ssim(meant, meant) == pytest.approx(1)
+
+
+def test_a_ramp_has_no_seams_and_steps_at_edges_of_patches_are_seams() -> None:
+    row = torch.arange(16) * 2
+    ramp = (row + row[:, None]).to(torch.uint8).expand(2, 3, 16, 16)
+    assert seams(ramp, 4) == 1
+    seamed = ramp + (torch.arange(16) // 4 * 6).to(torch.uint8)  # three of the six edges are 8 high instead of 2
+    assert seams(seamed, 4) == pytest.approx((8 + 2) / 2 / 2)
+    assert seams(seamed.transpose(2, 3), 4) == pytest.approx(2.5)
+    assert seams(seamed.roll(2, 3)[..., 2:], 4) < 1  # the same steps elsewhere
 
 
 def test_what_looks_the_same_has_no_distance() -> None:

@@ -28,11 +28,13 @@ def test_the_report_is_a_page_and_data_with_pictures(tmp_path: Path) -> None:
     good = Section(
         "First", [Check("speed", 1.5, most=2.0, unit="s")], {"more": [1, 2]}, {"plot": Image.new("RGB", (9, 9))}
     )
-    bad = Section("Second", [Check("truth", 0.1, least=0.8)])
+    bad = Section("Second", [Check("truth", 0.1, least=0.8)], note="seen from afar")
     page = write_report([good, bad], tmp_path, "a model")
     text = page.read_text()
     assert "| speed | 1.5 s | ≤ 2 | pass |" in text
     assert "| truth | 0.1  | ≥ 0.8 | **fail** |" in text
+    assert "| **First** | | | |" in text
+    assert "| **Second** (seen from afar) | | | |" in text
     data = json.loads(page.with_suffix(".json").read_text())
     assert data["passed"] is False
     assert data["parts"]["First"]["checks"]["speed"] == {"value": 1.5, "unit": "s", "target": "≤ 2", "passed": True}
@@ -65,8 +67,8 @@ def test_the_cards_tell_of_a_report_as_soon_as_it_is_written(tmp_path: Path) -> 
     write_report([Section("First", [Check("speed", 0.5)])], tmp_path / "elsewhere", "longcat-toon", **places)
     assert not card.exists()
     for folder, value in ((tmp_path / "benchmarks", 2.5), (tmp_path / "benchmarks" / "speed", 3.5)):
-        write_report([Section("First", [Check("speed", value)])], folder, "longcat-toon", **places)
-        assert f"| speed | {value} |" in card.read_text(encoding="utf-8")
+        write_report([Section("First", [Check("speed", value)], note="in haste")], folder, "longcat-toon", **places)
+        assert f"| **First** (in haste) | | | |\n| speed | {value} |" in card.read_text(encoding="utf-8")
     with pytest.raises(RuntimeError):
         write_report(stopped(), tmp_path / "benchmarks", "longcat-toon", **places)
     assert "| speed | 1.5 |" in card.read_text(encoding="utf-8")

@@ -3,11 +3,13 @@ from pathlib import Path
 import torch
 
 from bench_cases import case
+from enliven.bench.cases import MovedCase
 from enliven.bench.groups import Kind, group_cases
 from enliven.bench.talkers import Drawn, Generated, Talker, request_for, request_for_group
 from enliven.media.audio import read_audio
 from enliven.media.image import read_portrait
 from enliven.pipeline import AvatarPipeline
+from enliven.toonworld.character import caption
 from tiny import tiny_networks, tiny_spec
 
 
@@ -25,6 +27,17 @@ def test_a_request_says_what_the_case_is(tmp_path: Path) -> None:
     assert read_audio(request.audio[0]).seconds == 1.0
     assert request.prompt.startswith("A cartoon")
     assert request.seconds == 1.0
+
+
+def test_who_is_to_be_elsewhere_is_asked_so_from_half_of_the_time_on(tmp_path: Path) -> None:
+    still = case(4.0)
+    moved = MovedCase(still.name, still.seed, still.speech, still.frames)
+    request = request_for(moved, tmp_path, (64, 96))
+    (scene,) = request.timeline
+    assert scene.start == 2.0
+    assert scene.prompt == caption(moved.there)
+    assert request.prompt == caption(moved.character)
+    assert not request_for(still, tmp_path, (64, 96)).timeline
 
 
 def test_a_group_is_asked_for_with_a_voice_for_each_and_none_for_listeners(tmp_path: Path) -> None:

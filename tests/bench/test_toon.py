@@ -27,6 +27,9 @@ class Wrong:
     def __call__(self, asked: Case) -> torch.Tensor:
         frames = asked.drawn()
         match self.fault:
+            case "patchy":
+                bright = torch.arange(128) // 16 % 2 * 6
+                return (frames.float() + bright + bright[:, None]).clamp(0, 255).to(torch.uint8)
             case "late":
                 return torch.cat([frames[:1].expand(4, -1, -1, -1), frames[:-4]])
             case "frozen":
@@ -41,7 +44,7 @@ class Wrong:
 
 
 def bench(talker: Drawn | Wrong) -> Bench:
-    made = Bench(talker, PLAN)
+    made = Bench(talker, PLAN, patch=16)
     made.cases = [case(3.0, seed=9_000_001 + i, name=f"babble {i}") for i in range(3)]
     return made
 
@@ -72,6 +75,16 @@ def test_a_fault_fails_the_check_meant_for_it(fault: str, part: str, check: str)
     assert check in failed(getattr(bench(Wrong(fault)), part)())
 
 
+def test_seams_of_patches_are_compared_with_the_truth() -> None:
+    name = "seams of patches, times those of the drawn truth"
+    true, patchy = (
+        {check.name: check for check in bench(talker).clean().checks}[name] for talker in (Drawn(), Wrong("patchy"))
+    )
+    assert true.value == 1
+    assert patchy.value > 2
+    assert true.target == ""
+
+
 def test_nothing_to_compare_with_does_not_pass() -> None:
     alone = bench(Drawn())
     alone.cases = alone.cases[:1]
@@ -96,7 +109,9 @@ def test_a_silent_person_who_freezes_or_babbles_fails() -> None:
 
 def test_the_command_measures_the_parts_it_is_asked_for(tmp_path: Path) -> None:
     page = toon_report(tmp_path, Plan(clips=1), only=["clean"], drawn=True)
-    assert list(json.loads(page.with_suffix(".json").read_text())["parts"]) == ["Clean drawing"]
+    parts = json.loads(page.with_suffix(".json").read_text())["parts"]
+    assert list(parts) == ["Clean drawing"]
+    assert parts["Clean drawing"]["note"] == "frames are judged at 128 x 128; seams every 16 pixels of 128 x 128"
     with pytest.raises(ConfigError, match="taste"):
         toon_report(tmp_path, only=["taste"], drawn=True)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import UInt8
 from torch import Tensor
 
-from enliven.bench.cases import FIRST_CHARACTER, FPS, KEPT_OUT, Case, eight_bit, held_out, long_case
+from enliven.bench.cases import FIRST_CHARACTER, FPS, KEPT_OUT, SEEN, Case, eight_bit, held_out, long_case
 from enliven.toonworld.character import Shirt, sample_character
 from enliven.toonworld.sights import draw_sight, sample_sight, sight_caption
 from enliven.toonworld.voice import silence
@@ -29,9 +29,9 @@ class SightCase(Case):
         """The picture that goes in, at ``size`` (height, width)."""
         return eight_bit(draw_sight(sample_sight(self.seed), 1, FPS, size))[0]
 
-    def drawn(self, frames: slice = slice(None)) -> UInt8[Tensor, "f 3 128 128"]:
-        """Some frames of the true clip."""
-        return eight_bit(draw_sight(sample_sight(self.seed), self.frames, FPS))[frames]
+    def drawn(self, frames: slice = slice(None), size: tuple[int, int] = SEEN) -> UInt8[Tensor, "f 3 h w"]:
+        """Some frames of the true clip, at ``size`` (height, width)."""
+        return eight_bit(draw_sight(sample_sight(self.seed), self.frames, FPS, size))[frames]
 
 
 def dressed_people(count: int, seconds: float) -> list[Case]:

@@ -99,6 +99,11 @@ def card(spec: ModelSpec, folder: Path, root: Path = ROOT) -> str:
     return "\n".join([*lines, *_limits(spec, reports), "", "## Licence", "", f"{LICENCE}, as the code."]) + "\n"
 
 
+def title_row(title: str, note: str = "") -> str:
+    """The row of a table above the checks of a part, with a note on how they were made."""
+    return f"| **{title}** ({note}) | | | |" if note else f"| **{title}** | | | |"
+
+
 def write_cards(weights: Path = PACKAGED, root: Path = ROOT) -> list[Path]:
     """Write the cards of all models that ship; returns their files. Raises StorageError."""
     written = []
@@ -189,7 +194,7 @@ def _measured(report: Report, folder: Path, root: Path) -> list[str]:
     title = ""
     for part, name, check in report.checks():
         if part != title:
-            lines.append(f"| **{part}** | | | |")
+            lines.append(title_row(part, report.data["parts"][part].get("note", "")))
             title = part
         value = f"{check['value']} {check['unit']}".strip()
         lines.append(f"| {name} | {value} | {check['target']} | {_mark(check)} |")

@@ -1,5 +1,6 @@
 """What the report asks for: people and sentences that no network has learnt from."""
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
@@ -9,10 +10,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from enliven.data.moves import elsewhere
 from enliven.errors import ConfigError
 from enliven.media.audio import mono_16k
 from enliven.toonworld import draw
-from enliven.toonworld.character import Character, caption, sample_character
+from enliven.toonworld.character import Character, Scene, caption, sample_character
 from enliven.toonworld.motion import calm_motion
 from enliven.toonworld.state import FaceState
 from enliven.toonworld.voice import SPEECH_RATE, Phone, Speech, load_speech, mouth_track, read_speech, silence
@@ -21,6 +23,8 @@ FPS = 25.0
 SETTLE = 5  # frames after the portrait in which the mouth finds its place
 FIRST_CHARACTER = 9_000_000
 KEPT_OUT = ("weather", "question", "story")  # spoken by voices that were kept out of training
+SEEN = (128, 128)  # height and width of what judges see
+UNTOLD = (Scene.HILLS, Scene.SUN)  # places whose caption does not name the colour of the wall
 PAUSE = 0.3  # seconds between the sentences of a long speech
 
 
@@ -46,7 +50,7 @@ class Case:
     @property
     def portrait(self) -> UInt8[Tensor, "3 128 128"]:
         """The picture of who speaks, as judges see it."""
-        return self.picture((128, 128))
+        return self.picture(SEEN)
 
     def picture(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
         """The picture that goes in, at ``size`` (height, width)."""
@@ -59,13 +63,53 @@ class Case:
         calm = calm_motion(self.frames, FPS, torch.Generator().manual_seed(self.seed))
         return calm.with_mouth(mouth.open, mouth.width, mouth.round, mouth.teeth, mouth.tongue)
 
-    def drawn(self, frames: slice = slice(None)) -> UInt8[Tensor, "f 3 128 128"]:
-        """Some frames of the true performance."""
-        return eight_bit(draw.draw(self.character, self.state[frames]))
+    def drawn(self, frames: slice = slice(None), size: tuple[int, int] = SEEN) -> UInt8[Tensor, "f 3 h w"]:
+        """Some frames of the true performance, at ``size`` (height, width)."""
+        return eight_bit(draw.draw(self.character, self.state[frames], size))
 
     def silent(self) -> "Case":
         """The same person, with nothing to say."""
         return replace(self, name=f"{self.name} silent", speech=silence(self.speech.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class MovedCase(Case):
+    """Somebody who from half of the time on is asked to be elsewhere, in another sweater."""
+
+    @property
+    def there(self) -> Character:
+        """The same person as then asked for; the caption tells the colours of wall and sweater, which are others."""
+        here, chance = self.character, random.Random(f"moved {self.seed}")
+        while True:
+            there = elsewhere(here, chance)
+            if there.scene not in UNTOLD and there.wall.name != here.wall.name and there.cloth.name != here.cloth.name:
+                return there
+
+    @property
+    def half(self) -> int:
+        """The first frame that is asked to be elsewhere."""
+        return self.frames // 2
+
+    @property
+    def ends(self) -> tuple[slice, slice]:
+        """The last second in which nothing can have changed yet, and the last one of all.
+
+        A clip shows one scene, so a new one comes up to half a clip early or late.
+        """
+        second = int(FPS)
+        return slice(self.half - 2 * second, self.half - second), slice(self.frames - second, self.frames)
+
+    def drawn(self, frames: slice = slice(None), size: tuple[int, int] = SEEN) -> UInt8[Tensor, "f 3 h w"]:
+        """Some frames of the true performance, which changes from one frame to the next."""
+        here, there = (self.drawn_as(who, frames, size) for who in (self.character, self.there))
+        moved = torch.arange(self.frames)[frames] >= self.half
+        return torch.where(moved[:, None, None, None], there, here)
+
+    def drawn_as(
+        self, character: Character, frames: slice = slice(None), size: tuple[int, int] = SEEN
+    ) -> UInt8[Tensor, "f 3 h w"]:
+        """Some frames of the same performance as if nothing changed: by ``character`` all the time."""
+        return eight_bit(draw.draw(character, self.state[frames], size))
 
 
 def held_out(count: int, folder: Path | None = None) -> list[Case]:

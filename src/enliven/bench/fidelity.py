@@ -1,4 +1,4 @@
-"""How faithfully frames are shown: peak signal-to-noise ratio, structural similarity, and how differently they look."""
+"""How faithfully frames are shown: signal-to-noise ratio, structural similarity, how differently they look, seams."""
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,17 @@ def ssim(shown: Frames, meant: Frames) -> float:
     c1, c2 = CONSTANTS
     structure = (2 * (s12 - m1 * m2) + c2) / (s11 - m1 * m1 + s22 - m2 * m2 + c2)
     return (structure * (2 * m1 * m2 + c1) / (m1 * m1 + m2 * m2 + c1)).mean().item()
+
+
+def seams(frames: Frames, side: int) -> float:
+    """The mean step from pixel to pixel across edges of patches of ``side`` pixels, over the mean step elsewhere."""
+    at_edges, elsewhere = list[Tensor](), list[Tensor]()
+    for axis in (2, 3):
+        steps = frames.float().diff(dim=axis).abs().mean(dim=(0, 1, 5 - axis))
+        edge = torch.arange(1, len(steps) + 1) % side == 0
+        at_edges.append(steps[edge])
+        elsewhere.append(steps[~edge])
+    return (torch.cat(at_edges).mean() / torch.cat(elsewhere).mean()).item()
 
 
 @torch.no_grad()

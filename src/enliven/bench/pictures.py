@@ -1,6 +1,6 @@
 """Pictures of the report: truth over generated frames, first and last second, curves of the mouth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from enliven.bench.cases import FPS, Case
+from enliven.bench.cases import FPS, SEEN, Case, MovedCase
 from enliven.bench.groups import GroupCase
 from enliven.errors import MissingExtra
 from enliven.media.image import fit_frames
@@ -49,6 +49,18 @@ def ends_sheet(case: Case, frames: Frames) -> Image.Image:
     times = torch.cat([second, len(frames) - int(FPS) + second])
     labels = [timestamp(t / FPS) for t in times.tolist()]
     return contact_sheet(fit_frames(frames[times], 128, 128), COLUMNS, labels, f"{case.name}: first and last second")
+
+
+def moved_sheet(cases: Sequence[MovedCase], videos: Sequence[Frames]) -> Image.Image:
+    """Two rows for each person, one for each end: four frames of that true second beside the made ones."""
+    tiles, labels = list[Tensor](), list[str]()
+    for case, frames in zip(cases, videos, strict=True):
+        truth, shown = case.drawn(), fit_frames(frames, *SEEN)
+        for end in case.ends:
+            times = torch.linspace(end.start, end.stop - 1, COLUMNS // 2).round().long()
+            tiles += [truth[times], shown[times]]
+            labels += [f"{kind} {timestamp(t / FPS)}" for kind in ("true", "made") for t in times.tolist()]
+    return contact_sheet(torch.cat(tiles), COLUMNS, labels, "before the change of scene, and at the end")
 
 
 def course_sheet(title: str, frames: Frames) -> Image.Image:

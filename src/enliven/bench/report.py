@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from enliven.bench.cards import ROOT, refresh_cards
+from enliven.bench.cards import ROOT, refresh_cards, title_row
 from enliven.media.storage import replacing
 from enliven.systems.spec import PACKAGED
 
@@ -48,12 +48,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One part of the report: its checks, the numbers behind them, and pictures by file name."""
+    """One part of the report: its checks, the numbers behind them, pictures by file name, and how it was looked at."""
 
     title: str
     checks: Sequence[Check]
     details: Mapping[str, object] = field(default_factory=dict)
     pictures: Mapping[str, Image.Image] = field(default_factory=dict)
+    note: str = ""
 
 
 def write_report(
@@ -89,6 +90,7 @@ def as_data(about: Mapping[str, str], parts: Sequence[Section]) -> dict[str, obj
                     for c in part.checks
                 },
                 "details": part.details,
+                "note": part.note,
             }
             for part in parts
         },
@@ -101,7 +103,7 @@ def as_markdown(about: Mapping[str, str], parts: Sequence[Section], name: str) -
     lines += [f"- {key}: {value}" for key, value in about.items() if key not in ("date", "subject")]
     lines += ["", "| measure | value | target | |", "|---|---|---|---|"]
     for part in parts:
-        lines.append(f"| **{part.title}** | | | |")
+        lines.append(title_row(part.title, part.note))
         lines += [f"| {c.name} | {c.value:.3g} {c.unit} | {c.target} | {_mark(c)} |" for c in part.checks]
     for part in parts:
         for picture in part.pictures:

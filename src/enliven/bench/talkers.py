@@ -8,10 +8,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from enliven.bench.cases import FPS, Case
+from enliven.bench.cases import FPS, Case, MovedCase
 from enliven.bench.groups import GroupCase
 from enliven.media.image import to_image
 from enliven.pipeline import AvatarPipeline, GenerateRequest
+from enliven.request import Scene
+from enliven.toonworld.character import caption
 from enliven.toonworld.voice import Speech, write_speech
 
 
@@ -54,12 +56,21 @@ class Generated:
 
 
 def request_for(case: Case, folder: Path, size: tuple[int, int]) -> GenerateRequest:
-    """Write the portrait at ``size`` (height, width) and the sound of a case into ``folder``; ask for its video."""
+    """Write the portrait at ``size`` (height, width) and the sound of a case into ``folder``; ask for its video.
+
+    Who is to be elsewhere later is asked so with a timeline.
+    """
     portrait, sound = folder / "portrait.png", folder / "speech.flac"
     to_image(case.picture(size)).save(portrait)
     write_speech(case.speech, sound)
+    scenes = (Scene(case.half / FPS, caption(case.there)),) if isinstance(case, MovedCase) else ()
     return GenerateRequest(
-        audio=(sound,), prompt=case.prompt, portrait=portrait, seconds=case.frames / 25, seed=case.seed
+        audio=(sound,),
+        prompt=case.prompt,
+        timeline=scenes,
+        portrait=portrait,
+        seconds=case.frames / FPS,
+        seed=case.seed,
     )
 
 

@@ -13,21 +13,25 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from enliven.bench.cases import FPS, SETTLE, Case, held_out, long_case, recorded_cases
+from enliven.bench.fidelity import seams
 from enliven.bench.measures import best_lag, correlation, lag_curve, loudness, mean_curve
 from enliven.bench.performance import MODEL, perform_apart
 from enliven.bench.pictures import course_sheet, curves_plot, ends_sheet, truth_sheet
 from enliven.bench.report import Check, Section, write_report
+from enliven.bench.scenes import moved_cases, scene_changes
 from enliven.bench.speakers import several_speakers
 from enliven.bench.students import against_teacher
 from enliven.bench.talkers import Drawn, Generated, Talker
 from enliven.errors import ConfigError
 from enliven.judges.face import FaceJudge, similarity
+from enliven.judges.judge import SIDE
 from enliven.judges.motion import body_motion, head_motion
 from enliven.judges.quality import QualityJudge
 from enliven.models.networks import FULL
@@ -39,6 +43,7 @@ from enliven.toonworld.voice import SPEECH_RATE
 log = logging.getLogger(__name__)
 
 CLOSED = 0.15
+SEAMS_EVERY = 5  # frames: neighbours in time have the same seams
 SLOWEST = {"soul-toon": 4.0}  # seconds for a second of video, where they may be more than two: four times the pixels
 Frames = UInt8[Tensor, "f 3 h w"]
 
@@ -54,18 +59,33 @@ class Plan:
     memory_seconds: tuple[float, float] = (20.0, 300.0)
     pairs: int = 3
     trios: int = 2
+    moved: int = 3
+    moved_seconds: float = 12.0
     speech: Path | None = None
     recordings: tuple[Path, ...] = ()
 
 
-QUICK = Plan(clips=2, silent=1, long_seconds=8.0, recorded_seconds=6.0, memory_seconds=(5.0, 15.0), pairs=1, trios=1)
+QUICK = Plan(
+    clips=2,
+    silent=1,
+    long_seconds=8.0,
+    recorded_seconds=6.0,
+    memory_seconds=(5.0, 15.0),
+    pairs=1,
+    trios=1,
+    moved=1,
+    moved_seconds=8.0,
+)
 
 
 class Bench:
-    """The parts of the report for one talker; videos that several parts look at are made once."""
+    """The parts of the report for one talker; videos that several parts look at are made once.
 
-    def __init__(self, talker: Talker, plan: Plan) -> None:
-        self.talker, self.plan = talker, plan
+    ``patch`` is the side in pixels of what a token of its backbone shows.
+    """
+
+    def __init__(self, talker: Talker, plan: Plan, patch: int) -> None:
+        self.talker, self.plan, self.patch = talker, plan, patch
         self.cases = held_out(plan.clips, plan.speech)
         self.face, self.quality = FaceJudge(), QualityJudge()
         self._made: dict[str, Frames] = {}
@@ -112,13 +132,16 @@ class Bench:
         verdicts = [self.quality(self.made(case)) for case in self.cases]
         face = [verdict["clean_face"] > 0.5 for verdict in verdicts]
         frame = torch.cat([verdict["clean_frame"] > 0.5 for verdict in verdicts])
+        height, width = self.made(self.cases[0]).shape[2:]
         return Section(
             "Clean drawing",
             [
                 Check("face region: frames judged clean", torch.cat(face).float().mean().item(), least=0.9),
                 Check("whole frame: frames judged clean", frame.float().mean().item()),
+                Check("seams of patches, times those of the drawn truth", fmean(map(self._seams, self.cases))),
             ],
             {"clips": [clean.float().mean().item() for clean in face]},
+            note=f"frames are judged at {SIDE} x {SIDE}; seams every {self.patch} pixels of {width} x {height}",
         )
 
     def silence(self) -> Section:
@@ -176,6 +199,15 @@ class Bench:
         """Does the right mouth of several move?"""
         speech = [case.speech for case in self.cases]
         return several_speakers(self.talker, speech, {2: self.plan.pairs, 3: self.plan.trios})
+
+    def scenes(self) -> Section:
+        """Does somebody go where a later prompt asks?"""
+        return scene_changes(self.talker, moved_cases(self.cases, self.plan.moved, self.plan.moved_seconds))
+
+    def _seams(self, case: Case) -> float:
+        made, some = self.made(case), slice(None, None, SEAMS_EVERY)
+        height, width = made.shape[2:]
+        return seams(made[some], self.patch) / seams(case.drawn(some, (height, width)), self.patch)
 
     def _motion(self, case: Case) -> tuple[float, float]:
         frames = self.made(case)
@@ -247,7 +279,9 @@ def toon_report(
     """
     plan = plan or Plan()
     pipeline = None if drawn else AvatarPipeline.load(model, Choices(weights=weights))
-    bench = Bench(Generated(pipeline) if pipeline else Drawn(), plan)
+    params = find_model(model).params
+    patch = params.autoencoder.spatial_factor * params.backbone.patch_size[-1]
+    bench = Bench(Generated(pipeline) if pipeline else Drawn(), plan, patch)
     parts: dict[str, Callable[[], Section]] = {
         "sync": bench.sync,
         "clean": bench.clean,
@@ -256,6 +290,8 @@ def toon_report(
     }
     if pipeline is None or pipeline.spec.voices != 1:
         parts["speakers"] = bench.speakers
+    if pipeline is None or pipeline.spec.geometry.pivot:
+        parts["scenes"] = bench.scenes
     if plan.recordings and not drawn:
         parts["recordings"] = bench.recordings
     if pipeline and pipeline.spec.teacher:
