@@ -21,7 +21,7 @@ from enliven.runtime.choices import Choices
 from enliven.systems import MODELS, find_model
 from enliven.train import checkpoint
 from enliven.train.backbones import cuts
-from enliven.train.student import Clips, StudentRecipe, _batches, distill
+from enliven.train.student import Clips, StudentRecipe, _batches, _imitating, _matching, distill
 from enliven.types import Progress
 from tiny import tiny_networks, tiny_spec
 
@@ -148,6 +148,27 @@ def test_batches_are_of_every_folder_as_often_as_it_says_and_cost_the_same(
     assert {len(batch["names"]) for batch in made if batch["cond"].regions is None} == {4}
     assert all(batch["cond"].regions is not None for batch in pairs)
     assert len(pairs) == pytest.approx(45, abs=8)
+
+
+def test_guidance_leads_away_from_what_the_teacher_is_led_away_from(
+    recipe: StudentRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "tiny", tiny_spec(negative_prompt="a hat"))
+    batch = _batches(recipe, find_model("tiny-student"), saved_parts(recipe.teacher)).make()
+    text = load_networks(recipe.teacher).text
+    untold = batch["cond"].without(text=True, audio=True)
+    for said, caption in ((batch["cond"].text, "a man with a hat"), (untold.text, "a hat")):
+        torch.testing.assert_close(said.tokens, text([caption]).tokens.expand_as(said.tokens))
+    assert not untold.audio.any()
+    assert batch["cond"].audio.any()
+
+
+def test_matching_moves_as_the_recipe_says_and_imitation_as_everything_else(recipe: StudentRecipe) -> None:
+    asked = replace(recipe, betas=(0.5, 0.6), ema=0.9, recompute=True)
+    matching, imitation = _matching(asked), _imitating(asked)
+    assert (matching.betas, imitation.betas) == ((0.5, 0.6), (0.9, 0.95))
+    for each in (matching, imitation):
+        assert (each.ema, each.recompute) == (0.9, True)
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(recipe: StudentRecipe, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from enliven.train.batches import ClipBatches, Drops, MixedBatches
 from enliven.train.distillation import CRITIC, STUDENT, DistillationObjective, Trajectory
 from enliven.train.imitation import ImitationObjective
 from enliven.train.lora import WithLora, save_lora
+from enliven.train.optimizers import BETAS
 from enliven.train.processes import first_alone, joined, rank_and_count
 from enliven.train.toon_clips import batch_of
 from enliven.train.trainer import Objective, TrainConfig, Trainer
@@ -63,10 +64,13 @@ class StudentRecipe:
     ``enliven train`` leaves them. ``folder`` holds checkpoints. ``weights`` receives the student: a folder that lies
     over the teacher's. The teacher is guided as strongly as its model is, or by ``guidance`` for text and audio alike.
     At first the student imitates it for ``imitating`` minutes, then their distributions are matched for ``minutes``;
-    either may be 0. A critic takes ``ratio`` steps for one of the student then. With a ``rank``, both are LoRAs beside
-    the one teacher, which takes a third of the memory. With a ``muon_gain`` matrices are trained by Muon, at that gain.
-    A step learns from ``parts`` batches of ``batch`` clips, which processes share; all of them are of one of the
-    student's own steps.
+    either may be 0. A critic takes ``ratio`` steps for one of the student then, and AdamW has ``betas``: the target
+    moves, and gradients of before would lead elsewhere. The averaged weights keep ``ema`` of themselves in a step.
+
+    With a ``rank``, student and critic are LoRAs beside the one teacher, which takes a third of the memory. With a
+    ``muon_gain`` matrices are trained by Muon, at that gain. A step learns from ``parts`` batches of ``batch`` clips,
+    which processes share; all of them are of one of the student's own steps. ``recompute`` saves memory in the blocks
+    of all networks and costs time.
     """
 
     model: str
@@ -82,10 +86,13 @@ class StudentRecipe:
     student_rate: float = 5e-5
     critic_rate: float = 2e-4
     ratio: int = 5
+    betas: tuple[float, float] = (0.0, 0.999)
+    ema: float = 0.99
     rank: int = 0
     muon_gain: float = 0.0
     batch: int = 8
     parts: int = 1
+    recompute: bool = False
     device: str = "cpu"
     threads: int = 1
 
@@ -234,10 +241,10 @@ def _finished(config: TrainConfig) -> bool:
 
 
 def _batches(recipe: StudentRecipe, spec: ModelSpec, parts: dict[str, Path]) -> MixedBatches:
-    """Conditions are told whole: what guidance leaves out, it leaves out by itself."""
+    """Conditions are told whole: guidance leaves out what it does by itself, for what leads the teacher away."""
     text: TextEncoder = load_network(parts["text"])
     heard = listening(spec, load_network(parts["audio"]))
-    told = Drops(audio=0, text=0, both=0)
+    told = Drops(audio=0, text=0, both=0, null=find_model(spec.teacher or "").negative_prompt)
 
     def batches(clips: Clips) -> ClipBatches:
         batch = batch_of(recipe.batch, clips.people)
@@ -248,9 +255,8 @@ def _batches(recipe: StudentRecipe, spec: ModelSpec, parts: dict[str, Path]) -> 
 
 def _imitating(recipe: StudentRecipe) -> TrainConfig:
     rates = {STUDENT: recipe.imitation_rate}
-    return replace(
-        _matching(recipe), folder=recipe.folder / "imitation", minutes=recipe.imitating, learning_rates=rates
-    )
+    folder = recipe.folder / "imitation"
+    return replace(_matching(recipe), folder=folder, minutes=recipe.imitating, learning_rates=rates, betas=BETAS)
 
 
 def _matching(recipe: StudentRecipe) -> TrainConfig:
@@ -262,7 +268,9 @@ def _matching(recipe: StudentRecipe) -> TrainConfig:
         muon=r"blocks\..*weight" if recipe.muon_gain else "",
         muon_gain=recipe.muon_gain or 1.0,
         warmup=30,
-        ema=0.97,
+        betas=recipe.betas,
+        ema=recipe.ema,
         parts=recipe.parts,
+        recompute=recipe.recompute,
         device=recipe.device,
     )
