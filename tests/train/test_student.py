@@ -231,8 +231,13 @@ def test_a_student_of_a_published_model_is_the_lora_in_its_folder(tmp_path: Path
     assert pipeline.spec.name == "longcat-1.5"
     assert (teacher / "lora" / "dmd_lora.safetensors").read_bytes() == published
     distill(recipe)  # into its own folder again
-    with pytest.raises(RequestError, match="would be lost"):
-        distill(replace(recipe, weights=teacher))
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in ("base_model", "lora"):
+        (linked / name).symlink_to(teacher / name)
+    for folder in (teacher, linked):
+        with pytest.raises(RequestError, match="would be lost"):
+            distill(replace(recipe, weights=folder))
     with pytest.raises(RequestError, match="a LoRA beside its teacher"):
         distill(replace(recipe, rank=0))
 

@@ -22,7 +22,7 @@ from enliven.data.order import Order, Process
 from enliven.diffusion.guidance import Guidance, Guide
 from enliven.errors import RequestError, WeightsError
 from enliven.models.layered import LORA, read_label, saved_parts, write_label
-from enliven.models.networks import published_in, save_network
+from enliven.models.networks import save_network
 from enliven.models.published import open_published
 from enliven.models.releases import recognise, variants_in
 from enliven.models.text import TextEncoder
@@ -221,7 +221,7 @@ def _opened(recipe: StudentRecipe) -> tuple[ModelSpec, Beginning]:
         raise RequestError(f"{spec.name} is no student of another model", hint=f"students are {students}")
     if spec.distillation and not recipe.rank:
         raise RequestError(f"{spec.name} is a LoRA beside its teacher", hint="give it a rank, as rank = 128")
-    published = published_in(folder)
+    published = recognise(folder)
     missing = [] if published else [name for name in NEEDED if name not in saved_parts(folder)]
     if missing:
         raise WeightsError(
@@ -249,11 +249,11 @@ def _write(recipe: StudentRecipe, spec: ModelSpec, teacher: Beginning, student: 
 
 
 def _check_target(recipe: StudentRecipe) -> None:
-    """A student may only stand in a new folder or its own: there is a label, or a link to a published backbone."""
+    """A student may only stand in a new folder or its own: with a label, or a link to a published backbone alone."""
     folder, label, release = recipe.weights, read_label(recipe.weights), recognise(recipe.weights)
     published = [] if release is None else [folder / release.backbones[name] for name in variants_in(release, folder)]
     saved = (folder / BACKBONE).is_dir() and (label is None or label.model != recipe.model)
-    if saved or any(not path.is_symlink() for path in published):
+    if saved or any(not path.is_symlink() for path in published) or (folder / LORA).is_symlink():
         raise RequestError(
             f"{folder} holds a model that would be lost", hint="name another folder as weights of the student"
         )
