@@ -134,6 +134,13 @@ def test_tasks_come_as_often_as_said(folder: Path) -> None:
     assert clean.count(1 + CONTEXT) / 300 == pytest.approx(0.5, abs=0.1)
 
 
+def test_the_null_text_is_the_one_that_is_named(folder: Path) -> None:
+    told = batches(folder, CONTINUE, batch=16, drops=Drops(0, 0.5, 0, null="caption 8")).make()["cond"]
+    assert set(told.null_text.tokens.flatten().tolist()) == {9.0}
+    values = told.text.tokens[:, 0, 0]
+    assert {9.0} < set(values.tolist()) <= {1.0, 2.0, 3.0, 9.0}
+
+
 def test_null_audio_is_nothing_and_quiet_clips_are_not(folder: Path) -> None:
     audio = batches(folder, CONTINUE, batch=64, drops=Drops(audio=0.5, both=0)).make()["cond"].audio
     loudest = audio.flatten(1).abs().amax(dim=1)

@@ -205,6 +205,23 @@ def test_loras_learn_beside_one_frozen_network(params: NetworkParams, layout: La
     assert all(adapter.up.abs().max() > 0 for network in networks.values() for adapter in network.adapters)
 
 
+@pytest.mark.parametrize(("params", "layout"), BACKBONES)
+def test_blocks_that_are_computed_again_teach_loras_the_same(
+    params: NetworkParams, layout: LatentLayout, tmp_path: Path
+) -> None:
+    learnt = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        teacher = tiny_networks(0, params).backbone
+        networks = {STUDENT: WithLora(teacher, 2), CRITIC: WithLora(teacher, 3)}
+        objective = DistillationObjective(networks, teacher, Guidance(2.0, 2.0), Trajectory(SIGMAS), ratio=1)
+        config = TrainConfig(tmp_path / str(recompute), warmup=0, learning_rate=0.05, recompute=recompute)
+        trainer = Trainer(config, objective, iter(lambda: backbone_batch(layout), None))
+        learnt.append([*(trainer.take_step() for _ in range(4)), trainer.averaged(STUDENT), trainer.averaged(CRITIC)])
+    for one, other in zip(*learnt, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_every_step_of_the_student_is_drawn_as_often_whatever_a_process_draws_else() -> None:
     trajectory = Trajectory(SIGMAS)
     drawn = []

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from enliven.errors import ConfigError
 from enliven.models.lora import attach_lora, merge_lora, read_lora
 from enliven.train.lora import WithLora, save_lora
+from enliven.train.sharding import recompute_blocks
 
 
 class Blocks(nn.Module):
@@ -21,6 +22,19 @@ class Blocks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.blocks(x))
+
+
+class Rows(nn.Module):
+    """Blocks that can be computed again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(6, 9), nn.GELU(), nn.Linear(9, 6)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return x
 
 
 def learnt(network: nn.Module, rank: int = 2) -> WithLora:
@@ -71,6 +85,25 @@ def test_a_saved_one_can_be_attached_and_merged(tmp_path: Path) -> None:
     attached.detach()
     merge_lora(network, read_lora(tmp_path / "lora" / "one.safetensors"))
     torch.testing.assert_close(network(x), wanted)
+
+
+def test_blocks_that_are_computed_again_hear_the_lora_that_was_at_work() -> None:
+    """On the way back of the first LoRA the second is at work; the network itself says something between."""
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        network, x = Rows(), torch.randn(4, 6)
+        first, second = learnt(network), learnt(network, rank=3)
+        if recompute:
+            recompute_blocks([network])
+        said = first(x).square().sum() + 2 * second(x).square().sum() + network(x).sum()
+        with second.at_work():
+            said.backward()
+            assert {adapter.strength for adapter in second.adapters} == {1}
+        assert {adapter.strength for lora in (first, second) for adapter in lora.adapters} == {0}
+        gradients.append([value.grad for lora in (first, second) for value in lora.parameters()])
+    assert all(value.any() for value in gradients[0])
+    assert all(map(torch.equal, *gradients))
 
 
 @pytest.mark.parametrize(("rank", "layers"), [(0, "blocks"), (2, "heads")])

@@ -1,5 +1,6 @@
 """Who moves what, and what is remembered of it."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -32,6 +33,21 @@ def test_matrices_that_match_go_to_muon_and_what_is_frozen_to_nobody() -> None:
     assert [value.shape for value in muon.param_groups[0]["params"]] == [(4, 3)]
     assert [value.shape for value in adam.param_groups[0]["params"]] == [(4,)]
     assert optimizers_of("a", network["a"].requires_grad_(False), rate=0.1, weight_decay=0.0, muon="") == []
+
+
+def test_adamw_remembers_as_much_as_its_betas_say() -> None:
+    """With a first beta of 0 it follows the gradient of now alone."""
+    moved = []
+    for betas in ((0.0, 0.999), (0.9, 0.95)):
+        layer = nn.Linear(2, 1, bias=False)
+        (adam,) = optimizers_of("a", layer, rate=0.1, weight_decay=0.0, muon="", betas=betas)
+        for sign in (1, 1, -1):
+            before = layer.weight.detach().clone()
+            layer.weight.grad = torch.full_like(layer.weight, float(sign))
+            adam.step()
+        moved.append((layer.weight - before).mean().item())
+    assert moved[0] == pytest.approx(0.1, rel=1e-3), "against the last gradient, a whole rate"
+    assert moved[1] < 0, "still along the earlier two"
 
 
 def test_what_was_remembered_is_recalled_by_name_in_any_order() -> None:

@@ -53,6 +53,13 @@ def test_a_batch_holds_what_a_batch_of_a_folder_holds(tmp_path: Path) -> None:
         assert batch["cond"].text.tokens[index].unique().tolist() in ([number + 1], [0.0])
 
 
+def test_the_null_text_is_the_one_that_is_named(tmp_path: Path) -> None:
+    stream = ClipStream([(1.0, write_shards(tmp_path, 6, latents=9))], Order(size=3))
+    batch = ShardBatches(stream, embed, CUT, drops=Drops(0, 0, 0, null="caption 8")).make()
+    assert batch["cond"].null_text.tokens.unique().tolist() == [9.0]
+    assert 9.0 not in batch["cond"].text.tokens
+
+
 def test_a_stop_changes_nothing_not_even_what_is_drawn(tmp_path: Path) -> None:
     folder = write_shards(tmp_path, 14, latents=9)
     whole = made(folder)

@@ -26,7 +26,7 @@ from enliven.train.student import (
     _imitating,
     _Lessons,
     _matching,
-    _teacher_parts,
+    _opened,
     distill,
 )
 from enliven.train.trainer import Trainer
@@ -90,11 +90,11 @@ def taught(folder: Path, name: str, stop: int = 0) -> dict[str, dict[str, Tensor
     for lesson, rank in KINDS:
         torch.manual_seed(0)
         recipe = recipe_in(folder, rank=rank)
-        spec, parts = MODELS["tiny-student"], _teacher_parts(MODELS["tiny-student"], recipe.teacher)
+        spec, teacher = _opened(recipe)
         config = (_imitating if lesson == "imitation" else _matching)(recipe)
         config = replace(config, folder=folder / f"{name} {lesson} {rank}", steps=6, minutes=1e9, dtype="float32")
-        objective = getattr(_Lessons(recipe, spec, parts), lesson)(None)
-        trainer = Trainer(config, objective, _batches(recipe, spec, parts))
+        objective = getattr(_Lessons(recipe, spec, teacher), lesson)(None)
+        trainer = Trainer(config, objective, _batches(recipe, spec, teacher))
         if stop:
             interrupt(trainer, stop)
             with pytest.raises(Cancelled, match=f"stopped at step {stop},"):

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,19 +11,22 @@ import torch
 
 from enliven import config
 from enliven.data.encoded import EncodedClip, Heads, save_encoded
+from enliven.data.shards import ShardWriter
 from enliven.diffusion.guidance import Guidance
 from enliven.diffusion.solvers import Renoise
 from enliven.errors import RequestError, WeightsError
-from enliven.models.layered import saved_parts
-from enliven.models.lora import Adapter
+from enliven.models.layered import write_label
+from enliven.models.lora import Adapter, read_lora
 from enliven.models.networks import load_networks, save_networks
 from enliven.pipeline import AvatarPipeline
 from enliven.runtime.choices import Choices
 from enliven.systems import MODELS, find_model
 from enliven.train import checkpoint
 from enliven.train.backbones import cuts
-from enliven.train.student import Clips, StudentRecipe, _batches, distill
+from enliven.train.sources import Source
+from enliven.train.student import Clips, StudentRecipe, _batches, _imitating, _matching, _opened, _shards, distill
 from enliven.types import Progress
+from published_folders import miniature, write_avatar_1_5, write_base
 from tiny import tiny_networks, tiny_spec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -52,20 +56,23 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudentRecipe:
 def write_clips(folder: Path, people: int = 1) -> None:
     """Two clips of noise."""
     folder.mkdir()
-    boxes = torch.tensor([[4, 16 * person, 20, 16 * person + 12] for person in range(people)])
     for number in range(2):
-        torch.manual_seed(number)
-        clip = EncodedClip(
-            torch.randn(4, 8, 4, 4),
-            torch.randn(8, 4, 4, 4),
-            torch.arange(0, 32, 4),
-            torch.randn(people, 32, 2, 16),
-            torch.zeros(people, 29, 5),
-            "a man with a hat",
-            False,
-            Heads(boxes, (32, 32)) if people > 1 else None,
-        )
-        save_encoded(clip, folder / f"{number}.safetensors")
+        save_encoded(noise_clip(number, people), folder / f"{number}.safetensors")
+
+
+def noise_clip(number: int, people: int = 1) -> EncodedClip:
+    torch.manual_seed(number)
+    boxes = torch.tensor([[4, 16 * person, 20, 16 * person + 12] for person in range(people)])
+    return EncodedClip(
+        torch.randn(4, 8, 4, 4),
+        torch.randn(8, 4, 4, 4),
+        torch.arange(0, 32, 4),
+        torch.randn(people, 32, 2, 16),
+        torch.zeros(people, 29, 5),
+        "a man with a hat",
+        False,
+        Heads(boxes, (32, 32)) if people > 1 else None,
+    )
 
 
 def test_a_student_has_a_backbone_of_its_own_and_its_teachers_ears(recipe: StudentRecipe) -> None:
@@ -138,7 +145,7 @@ def test_batches_are_of_every_folder_as_often_as_it_says_and_cost_the_same(
     write_clips(tmp_path / "pairs", people=2)
     clips = (Clips(tmp_path / "encoded", share=0.25), Clips(tmp_path / "pairs", people=2, share=0.75))
     student = find_model("tiny-student")
-    batches = _batches(replace(recipe, clips=clips, batch=4), student, saved_parts(recipe.teacher))
+    batches = _batches(replace(recipe, clips=clips, batch=4), *_opened(recipe))
     assert batches.shares.tolist() == [0.25, 0.75]
     assert [kind.cut for kind in batches.kinds] == [cuts(student, 1), cuts(student, 2)]
     torch.manual_seed(0)
@@ -150,11 +157,108 @@ def test_batches_are_of_every_folder_as_often_as_it_says_and_cost_the_same(
     assert len(pairs) == pytest.approx(45, abs=8)
 
 
+def test_guidance_leads_away_from_what_the_teacher_is_led_away_from(
+    recipe: StudentRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "tiny", tiny_spec(negative_prompt="a hat"))
+    batch = _batches(recipe, *_opened(recipe)).make()
+    text = load_networks(recipe.teacher).text
+    untold = batch["cond"].without(text=True, audio=True)
+    for said, caption in ((batch["cond"].text, "a man with a hat"), (untold.text, "a hat")):
+        torch.testing.assert_close(said.tokens, text([caption]).tokens.expand_as(said.tokens))
+    assert not untold.audio.any()
+    assert batch["cond"].audio.any()
+
+
+def write_noise_shards(folder: Path, clips: Iterable[EncodedClip]) -> Path:
+    folder.mkdir()
+    with ShardWriter(folder) as writer:
+        for number, clip in enumerate(clips):
+            writer.add(clip, f"film {number}", 0)
+    return folder
+
+
+def test_a_student_learns_from_shards_as_well(
+    recipe: StudentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "tiny", tiny_spec(negative_prompt="a hat"))
+    clips = [replace(noise_clip(n), audio=torch.randn(1, 29, 2, 16)) for n in range(3)]
+    sources = (Source(write_noise_shards(tmp_path / "shards", clips)),)
+    asked = replace(recipe, clips=(), sources=sources, imitating=0.02, imitation_rate=0.1)
+    distill(asked)
+    learnt, before = (load_networks(folder).backbone.state_dict() for folder in (recipe.weights, recipe.teacher))
+    assert any((learnt[name] - before[name]).abs().max() > 1e-3 for name in before)
+    told: list[Progress] = []
+    batch = _shards(asked, *_opened(asked), told.append).make()
+    assert not told, "the captions were encoded before"
+    assert batch["clip"].latents.shape[0] == recipe.batch
+    text = load_networks(recipe.teacher).text
+    for said, caption in ((batch["cond"].text, "a man with a hat"), (batch["cond"].null_text, "a hat")):
+        wanted = text([caption])
+        length = int(wanted.mask.sum())
+        torch.testing.assert_close(said.tokens[0, :length], wanted.tokens[0, :length])
+        assert (said.mask.sum(dim=1) == length).all()
+    with pytest.raises(RequestError, match="clips and from sources"):
+        replace(recipe, sources=sources)
+
+
+def test_a_student_of_a_published_model_is_the_lora_in_its_folder(tmp_path: Path) -> None:
+    made = miniature()
+    write_base(tmp_path / "LongCat-Video", made)
+    teacher = write_avatar_1_5(tmp_path / "LongCat-Video-Avatar-1.5", made)
+    published = (teacher / "lora" / "dmd_lora.safetensors").read_bytes()
+    clip = EncodedClip(
+        torch.randn(16, 25, 2, 4),
+        torch.randn(25, 16, 2, 4),
+        torch.arange(0, 97, 4),
+        torch.randn(1, 97, 5, 32),
+        torch.zeros(1, 97, 5),
+        "a man talks",
+        silent=False,
+    )
+    recipe = config.parse(
+        StudentRecipe,
+        config.read(EXAMPLES / "distill-longcat-full.toml")
+        | {"teacher": str(teacher), "folder": str(tmp_path / "run"), "weights": str(tmp_path / "student")}
+        | {"sources": [{"shards": str(write_noise_shards(tmp_path / "shards", [clip] * 2))}]}
+        | {"minutes": 0.01, "rank": 2, "ratio": 0, "parts": 1, "device": "cpu", "student_rate": 0.1},
+    )
+    distill(recipe)
+    learnt = read_lora(tmp_path / "student" / "lora" / "dmd_lora.safetensors")
+    assert any(change.up.any() for change in learnt.changes.values())
+    assert {change.down.shape[1] for change in learnt.changes.values()} == {2}
+    pipeline = AvatarPipeline.load(choices=Choices(weights=recipe.weights), device="cpu")
+    assert pipeline.spec.name == "longcat-1.5"
+    assert (teacher / "lora" / "dmd_lora.safetensors").read_bytes() == published
+    distill(recipe)  # into its own folder again
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in ("base_model", "lora"):
+        (linked / name).symlink_to(teacher / name)
+    for folder in (teacher, linked):
+        with pytest.raises(RequestError, match="would be lost"):
+            distill(replace(recipe, weights=folder))
+    with pytest.raises(RequestError, match="a LoRA beside its teacher"):
+        distill(replace(recipe, rank=0))
+
+
+def test_matching_moves_as_the_recipe_says_and_imitation_as_everything_else(recipe: StudentRecipe) -> None:
+    asked = replace(recipe, betas=(0.5, 0.6), ema=0.9, recompute=True)
+    matching, imitation = _matching(asked), _imitating(asked)
+    assert (matching.betas, imitation.betas) == ((0.5, 0.6), (0.9, 0.95))
+    for each in (matching, imitation):
+        assert (each.ema, each.recompute) == (0.9, True)
+
+
 def test_what_cannot_be_is_refused_before_anything_is_written(recipe: StudentRecipe, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="tiny is no student"):
         distill(replace(recipe, model="tiny"))
     with pytest.raises(RequestError, match="would be lost"):
         distill(replace(recipe, weights=recipe.teacher))
+    write_label(tmp_path / "trained", "tiny", recipe.teacher)
+    (tmp_path / "trained" / "backbone").mkdir()
+    with pytest.raises(RequestError, match="would be lost"):
+        distill(replace(recipe, weights=tmp_path / "trained"))
     with pytest.raises(WeightsError, match="holds no backbone, audio, text of a teacher"):
         distill(replace(recipe, teacher=tmp_path / "encoded"))
     with pytest.raises(RequestError, match="0 minutes"):
@@ -166,6 +270,20 @@ def test_what_cannot_be_is_refused_before_anything_is_written(recipe: StudentRec
     assert caught.value.hint == "people is one of 1, 2, 3"
     assert not recipe.folder.exists()
     assert not recipe.weights.exists()
+
+
+def test_recipes_for_large_models_say_what_the_paper_does() -> None:
+    """Soul: 4 steps (5.2), two time scales, no memory of gradients; LongCat: the 8 levels of version 1.5."""
+    soul, longcat = (
+        config.parse(StudentRecipe, config.read(EXAMPLES / f"distill-{name}-full.toml")) for name in ("soul", "longcat")
+    )
+    assert (soul.model, soul.steps, soul.ratio, soul.betas) == ("soul-fast", 4, 5, (0.0, 0.999))
+    assert find_model(soul.model).schedule(soul.steps) == pytest.approx([1.0, 0.9375, 0.8333, 0.625, 0.0], abs=1e-4)
+    assert (longcat.model, longcat.steps) == ("longcat-1.5", 8)
+    for recipe in (soul, longcat):
+        assert find_model(recipe.model).teacher
+        assert recipe.sources
+        assert recipe.recompute
 
 
 @pytest.mark.parametrize("example", ["distill-longcat.toml", "distill-soul.toml"])

@@ -18,7 +18,8 @@ def distill(
     torchrun --nproc-per-node 2 -m enliven distill recipe.toml --set parts=2
 
     Args:
-        recipe: A TOML file such as examples/distill-longcat.toml.
+        recipe: A TOML file such as examples/distill-longcat.toml; for a large model, which learns from shards that
+            enliven encode has made, such as examples/distill-soul-full.toml.
         settings: NAME=VALUE for anything in the recipe, for example minutes=10.
 
     """

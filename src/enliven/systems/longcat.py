@@ -184,6 +184,7 @@ LONGCAT_1_5 = replace(
     continuation_schedule=None,
     steps=8,
     distillation="dmd_lora",
+    teacher=LONGCAT_1_5_UNDISTILLED.name,
 )
 
 LONGCAT_1_5_INT8 = replace(
@@ -191,6 +192,7 @@ LONGCAT_1_5_INT8 = replace(
     name="longcat-1.5-int8",
     summary="LongCat-Video-Avatar 1.5 in 8 steps with weights of 8 bits: nearly the same in half the memory",
     variant="int8",
+    teacher=None,
 )
 
 TOON_AUTOENCODER = ToonAutoencoderParams()

@@ -26,11 +26,15 @@ MISSED = 0.04  # of the height of a picture: how far found faces are off at most
 
 @dataclass(frozen=True, slots=True)
 class Drops:
-    """How often a sample is not told something; at most one of the three holds. Guidance runs all of them."""
+    """How often a sample is not told something; at most one of the three holds. Guidance runs all of them.
+
+    What is told instead of a caption is the ``null`` text.
+    """
 
     audio: float = 0.05
     text: float = 0.05
     both: float = 0.08
+    null: str = ""
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """For each of ``count`` samples whether it hears nothing, and whether it is told the null text."""
@@ -84,7 +88,7 @@ class ClipBatches:
                 self.clips[name] = load_encoded(self.folder / name)
         if not self.clips:
             raise ConfigError(f"no encoded clips in {self.folder}", hint="encode some first")
-        for caption in {clip.caption for clip in self.clips.values()} | {""}:
+        for caption in {clip.caption for clip in self.clips.values()} | {self.drops.null}:
             if caption not in self.texts:
                 self.texts[caption] = self.embed([caption])
 
@@ -142,14 +146,14 @@ def make_batch(
     listening: Listening,
     drops: Drops,
 ) -> Mapping[str, Any]:
-    """One batch of clips, see ``ClipBatches.make``; ``texts`` has every caption and the empty one."""
+    """One batch of clips, see ``ClipBatches.make``; ``texts`` has every caption and the null one."""
     made = cut(clips)
     deaf, mute = drops.draw(len(clips))
     told = [any_order(clip) for clip in clips]
     audio = torch.stack([listening.heard(clip, made.heard) for clip in told])
     audio[deaf] = 0
     regions = [told_regions(clip.heads) for clip in told if clip.heads is not None]
-    null = texts[""]
+    null = texts[drops.null]
     said = [null if drop else texts[clip.caption] for clip, drop in zip(clips, mute.tolist(), strict=True)]
     where = torch.stack(regions) if regions else None
     cond = Conditioning(_stack(said), _stack([null] * len(clips)), audio, where)

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -128,14 +128,13 @@ def save_beside(beginning: Beginning, learnt: Mapping[str, Tensor], folder: Path
     save_weights(network, place, beginning.stored_type)
     with replacing(place / "config.json") as part:
         part.write_bytes((own / "config.json").read_bytes())
-    _link_others(beginning, beginning.release, folder)
+    link_beside(beginning, folder, own=beginning.release.backbones.values())
 
 
-def _link_others(beginning: Beginning, release: Release, folder: Path) -> None:
-    """What is beside the backbone, and what an avatar takes from the base, in links."""
+def link_beside(beginning: Beginning, folder: Path, own: Collection[str]) -> None:
+    """What a published folder holds beside what is ``own`` to this one, and what an avatar takes from the base."""
     assert beginning.base is not None
-    backbones = set(release.backbones.values())
-    beside = [path for path in beginning.folder.iterdir() if path.name not in backbones]
+    beside = [path for path in beginning.folder.iterdir() if path.name not in own]
     for path in [*beside, *(beginning.base / name for name in SHARED)]:
         place = folder / path.name
         if path.exists() and not place.is_symlink() and not place.exists():

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -58,17 +57,35 @@ class WithLora(nn.Module):
     @contextmanager
     def at_work(self) -> Iterator[nn.Module]:
         """The network with the LoRA switched on; afterwards it is as it was."""
-        before: list[Any] = [adapter.strength for adapter in self.adapters]
-        self._switch([1.0] * len(before))
-        try:
+        adapters = [adapter for adapter in self.adapters if isinstance(adapter, Adapter)]
+        with _strengths(adapters, [1.0] * len(adapters)):
             yield self._network[0]
-        finally:
-            self._switch(before)
 
-    def _switch(self, strengths: Sequence[float]) -> None:
-        for adapter, strength in zip(self.adapters, strengths, strict=True):
-            assert isinstance(adapter, LearntAdapter)
-            adapter.strength = strength
+
+def as_now(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """For the first pass through a block, and for the pass in which it is computed again on the way back.
+
+    By then other LoRAs may be at work, or none: those beside its layers are made as strong again as they are now.
+    """
+    hooks = [hook for layer in block.modules() for hook in layer._forward_hooks.values()]
+    adapters = [owner for hook in hooks if isinstance(owner := getattr(hook, "__self__", None), Adapter)]
+    return nullcontext(), _strengths(adapters, [adapter.strength for adapter in adapters])
+
+
+@contextmanager
+def _strengths(adapters: Sequence[Adapter], strengths: Sequence[float]) -> Iterator[None]:
+    """Adapters of these strengths for a while."""
+    before = [adapter.strength for adapter in adapters]
+    _set_strengths(adapters, strengths)
+    try:
+        yield
+    finally:
+        _set_strengths(adapters, before)
+
+
+def _set_strengths(adapters: Sequence[Adapter], strengths: Sequence[float]) -> None:
+    for adapter, strength in zip(adapters, strengths, strict=True):
+        adapter.strength = strength
 
 
 def running(learns: nn.Module) -> AbstractContextManager[nn.Module]:

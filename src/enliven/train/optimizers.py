@@ -8,11 +8,19 @@ from torch import Tensor, nn
 
 from enliven.train.muon import Muon
 
+BETAS = (0.9, 0.95)  # how much AdamW remembers of gradients and of their squares
+
 Optimizers = Mapping[str, Sequence[torch.optim.Optimizer]]
 
 
 def optimizers_of(
-    network: str, module: nn.Module, *, rate: float, weight_decay: float, muon: str
+    network: str,
+    module: nn.Module,
+    *,
+    rate: float,
+    weight_decay: float,
+    muon: str,
+    betas: tuple[float, float] = BETAS,
 ) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon on matrices whose names match ``muon``; none for a network with nothing to train."""
     matrices: list[nn.Parameter] = []
@@ -24,7 +32,7 @@ def optimizers_of(
         (matrices if chosen else others).append(parameter)
     made: list[torch.optim.Optimizer] = []
     if others:
-        made.append(torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=weight_decay))
+        made.append(torch.optim.AdamW(others, lr=rate, betas=betas, weight_decay=weight_decay))
     if matrices:
         made.append(Muon(matrices, lr=rate, weight_decay=weight_decay))
     return made

@@ -31,7 +31,7 @@ from enliven.train.flow import FlowObjective, NoiseLevels
 from enliven.train.lora import running, save_lora
 from enliven.train.processes import first_alone, joined, meet, rank_and_count
 from enliven.train.sharding import whole
-from enliven.train.sources import Source, Telling, open_sources, read_sources
+from enliven.train.sources import Source, Telling, captions_of, open_sources, read_sources
 from enliven.train.texts import TextStore, encode_texts, encoder_name
 from enliven.train.trainer import Sample, TrainConfig, Trainer
 from enliven.types import OnProgress, ignore_progress
@@ -159,9 +159,14 @@ def train_recipe(recipe: BackboneRecipe, stages: Sequence[str] = (), on_progress
 
 def _texts(recipe: BackboneRecipe, beginning: Beginning, sources: Found, on_progress: OnProgress) -> None:
     """Encode every caption that any clip has."""
-    captions = {caption for _, manifest in sources for caption in manifest.table.column("caption").to_pylist()}
     text = beginning.parts["text"]
-    encode_texts(captions, lambda: text.load().to(recipe.device), _store(recipe, beginning), on_progress, _process())
+    encode_texts(
+        captions_of(sources, recipe.telling.drops),
+        lambda: text.load().to(recipe.device),
+        _store(recipe, beginning),
+        on_progress,
+        _process(),
+    )
 
 
 def _backbone(recipe: BackboneRecipe, beginning: Beginning, sources: Found, on_progress: OnProgress) -> None:

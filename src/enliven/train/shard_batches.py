@@ -46,7 +46,8 @@ class ShardBatches:
     def make(self) -> Mapping[str, Any]:
         """The next batch, see ``ClipBatches.make``. Raises MediaError when nothing can be read any more."""
         names, clips = next(self.stream)
-        texts = {caption: self._text(caption) for caption in dict.fromkeys(("", *(clip.caption for clip in clips)))}
+        captions = dict.fromkeys((self.drops.null, *(clip.caption for clip in clips)))
+        texts = {caption: self._text(caption) for caption in captions}
         order, process = self.stream.order, self.stream.process
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(hash((order.seed, process.rank, self.stream.step)) % 2**63)

@@ -17,6 +17,7 @@ from torch.nn.utils import get_total_norm
 from torch.utils.checkpoint import checkpoint
 
 from enliven.runtime.sharding import part_out
+from enliven.train.lora import as_now
 from enliven.train.processes import rank_and_count, summed
 
 
@@ -46,7 +47,8 @@ def recompute_blocks(networks: Iterable[nn.Module]) -> None:
     """Keep of each block only what goes in, and compute it once more on the way back: less memory, a third slower."""
     for network in networks:
         for block in blocks_of(network):
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+            again = partial(as_now, block)
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=again)
 
 
 def skeleton(network: nn.Module) -> nn.Module:

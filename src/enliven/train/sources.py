@@ -98,6 +98,11 @@ def read_sources(sources: Sequence[Source]) -> list[tuple[Source, Manifest]]:
     return [(source, broadcast(partial(read_manifest, source.shards))) for source in sources]
 
 
+def captions_of(sources: Sequence[tuple[Source, Manifest]], drops: Drops) -> set[str]:
+    """Every caption that a clip has, and what is told instead of one."""
+    return {drops.null}.union(*(manifest.table.column("caption").to_pylist() for _, manifest in sources))
+
+
 def open_sources(
     sources: Sequence[tuple[Source, Manifest]],
     spec: ModelSpec,

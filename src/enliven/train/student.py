@@ -10,7 +10,7 @@ where it was stopped. Delete that folder to begin anew.
 
 import gc
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,22 +18,29 @@ import torch
 from torch import Tensor, nn
 
 from enliven.data.groups import SIZES
+from enliven.data.order import Order, Process
 from enliven.diffusion.guidance import Guidance, Guide
 from enliven.errors import RequestError, WeightsError
 from enliven.models.layered import LORA, read_label, saved_parts, write_label
-from enliven.models.networks import load_network, save_network
+from enliven.models.networks import save_network
+from enliven.models.published import open_published
+from enliven.models.releases import recognise, variants_in
 from enliven.models.text import TextEncoder
-from enliven.systems import find_model
+from enliven.systems import MODELS, find_model
 from enliven.systems.spec import ModelSpec
 from enliven.train import checkpoint
 from enliven.train.backbones import BACKBONE, cuts, listening
 from enliven.train.batches import ClipBatches, Drops, MixedBatches
+from enliven.train.beginning import Beginning, find_beginning, link_beside
 from enliven.train.distillation import CRITIC, STUDENT, DistillationObjective, Trajectory
 from enliven.train.imitation import ImitationObjective
 from enliven.train.lora import WithLora, save_lora
-from enliven.train.processes import first_alone, joined, rank_and_count
+from enliven.train.optimizers import BETAS
+from enliven.train.processes import first_alone, joined, meet, rank_and_count
+from enliven.train.sources import ShardMix, Source, Telling, captions_of, open_sources, read_sources
+from enliven.train.texts import TextStore, encode_texts, encoder_name
 from enliven.train.toon_clips import batch_of
-from enliven.train.trainer import Objective, TrainConfig, Trainer
+from enliven.train.trainer import Batch, Objective, TrainConfig, Trainer
 from enliven.types import OnProgress, ignore_progress
 
 NEEDED = (BACKBONE, "audio", "text")
@@ -59,21 +66,29 @@ class Clips:
 class StudentRecipe:
     """What becomes a student, and how.
 
-    ``model`` is the student's name, ``teacher`` the folder of its teacher's weights, ``clips`` are encoded as
-    ``enliven train`` leaves them. ``folder`` holds checkpoints. ``weights`` receives the student: a folder that lies
-    over the teacher's. The teacher is guided as strongly as its model is, or by ``guidance`` for text and audio alike.
+    ``model`` is the student's name, ``teacher`` the folder of its teacher's weights, with ``base`` as for ``enliven
+    generate``. It learns from ``clips`` as ``enliven train`` leaves them, all kept in memory, or from ``sources`` as
+    ``enliven encode`` makes them. ``folder`` holds checkpoints. ``weights`` receives the student: a folder that lies
+    over the teacher's or, of a published one, that links to it. The teacher is guided as strongly as its model is, or
+    by ``guidance`` for text and audio alike.
+
     At first the student imitates it for ``imitating`` minutes, then their distributions are matched for ``minutes``;
-    either may be 0. A critic takes ``ratio`` steps for one of the student then. With a ``rank``, both are LoRAs beside
-    the one teacher, which takes a third of the memory. With a ``muon_gain`` matrices are trained by Muon, at that gain.
-    A step learns from ``parts`` batches of ``batch`` clips, which processes share; all of them are of one of the
-    student's own steps.
+    either may be 0. A critic takes ``ratio`` steps for one of the student then, and AdamW has ``betas``: the target
+    moves, and gradients of before would lead elsewhere. The averaged weights keep ``ema`` of themselves in a step.
+
+    With a ``rank``, student and critic are LoRAs beside the one teacher, which takes a third of the memory. With a
+    ``muon_gain`` matrices are trained by Muon, at that gain. A step learns from ``parts`` batches of ``batch`` clips,
+    which processes share; all of them are of one of the student's own steps. ``recompute`` saves memory in the blocks
+    of all networks and costs time.
     """
 
     model: str
     teacher: Path
-    clips: tuple[Clips, ...]
     folder: Path
     weights: Path
+    clips: tuple[Clips, ...] = ()
+    sources: tuple[Source, ...] = ()
+    base: Path | None = None
     steps: int = 4
     guidance: float | None = None
     imitating: float = 0.0
@@ -82,18 +97,27 @@ class StudentRecipe:
     student_rate: float = 5e-5
     critic_rate: float = 2e-4
     ratio: int = 5
+    betas: tuple[float, float] = (0.0, 0.999)
+    ema: float = 0.99
     rank: int = 0
     muon_gain: float = 0.0
     batch: int = 8
     parts: int = 1
+    recompute: bool = False
+    save_minutes: float = 3.0
     device: str = "cpu"
     threads: int = 1
 
     def __post_init__(self) -> None:
         if not self.imitating and not self.minutes:
             raise RequestError("a student that learns for 0 minutes", hint="give imitating, minutes, or both")
-        if not self.clips:
-            raise RequestError("a student that learns from no clips", hint="add a [[clips]] table with a folder")
+        if not self.clips and not self.sources:
+            raise RequestError(
+                "a student that learns from no clips",
+                hint='add a [[clips]] table with a folder, or a [[sources]] table with shards = "FOLDER"',
+            )
+        if self.clips and self.sources:
+            raise RequestError("a student that learns from clips and from sources", hint="leave one of them out")
 
 
 def distill(recipe: StudentRecipe, on_progress: OnProgress = ignore_progress) -> Path:
@@ -102,26 +126,26 @@ def distill(recipe: StudentRecipe, on_progress: OnProgress = ignore_progress) ->
     Raises RequestError for a model that is no student, and where other weights or what was learnt would be lost;
     WeightsError, ConfigError.
     """
-    spec = find_model(recipe.model)
+    spec, teacher = _opened(recipe)
     _check_target(recipe)
     _check_order(recipe)
-    parts = _teacher_parts(spec, recipe.teacher)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(0)
     with joined(recipe.device):
         tell = ignore_progress if rank_and_count()[0] else on_progress
-        lessons, batches = _Lessons(recipe, spec, parts), _batches(recipe, spec, parts)
+        batches = _shards(recipe, spec, teacher, tell) if recipe.sources else _batches(recipe, spec, teacher)
+        lessons = _Lessons(recipe, spec, teacher)
         learnt: Learnt | None = None
         left = _left(recipe, lessons)
         for config, lesson in left:
             learnt = _learn(config, lesson(learnt), batches, tell, last=lesson is left[-1][1])
             gc.collect()  # networks that are shared hold themselves
-        first_alone(lambda: _write(recipe, lessons.learner(learnt)))
+        first_alone(lambda: _write(recipe, spec, teacher, lessons.learner(learnt)))
     return recipe.weights
 
 
 def _learn(
-    config: TrainConfig, objective: Objective, batches: MixedBatches, on_progress: OnProgress, *, last: bool
+    config: TrainConfig, objective: Objective, batches: Iterable[Batch], on_progress: OnProgress, *, last: bool
 ) -> Learnt:
     """Take a lesson; what it needed is gone then, and what was learnt is in main memory.
 
@@ -152,7 +176,7 @@ class _Lessons:
 
     recipe: StudentRecipe
     spec: ModelSpec
-    parts: dict[str, Path]
+    beginning: Beginning
 
     def imitation(self, learnt: Learnt | None) -> Objective:
         teacher = self.teacher()
@@ -164,14 +188,17 @@ class _Lessons:
         return DistillationObjective(networks, teacher, self.guide, self.trajectory, self.recipe.ratio)
 
     def teacher(self) -> nn.Module:
-        return load_network(self.parts[BACKBONE]).requires_grad_(requires_grad=False)
+        """In the type it was published in, where that is computed in; what learns is float32."""
+        dtype = None if _matching(self.recipe).halves else torch.float32
+        network: nn.Module = self.beginning.parts[BACKBONE].load(dtype)
+        return network.requires_grad_(requires_grad=False)
 
     def learner(self, learnt: Learnt | None, teacher: nn.Module | None = None) -> nn.Module:
         """The teacher once more, to be changed, or a LoRA beside it, with what was ``learnt`` before."""
         if self.recipe.rank:
             network: nn.Module = WithLora(teacher or self.teacher(), self.recipe.rank)
         else:
-            network = load_network(self.parts[BACKBONE]).requires_grad_(requires_grad=True)
+            network = self.beginning.backbone(torch.float32).requires_grad_(requires_grad=True)
         if learnt is not None:
             network.load_state_dict(learnt)
         return network
@@ -183,37 +210,52 @@ class _Lessons:
     @property
     def guide(self) -> Guide:
         scale = self.recipe.guidance
-        return find_model(self.spec.teacher or "").guidance if scale is None else Guidance(scale, scale)
+        return self.beginning.spec.guidance if scale is None else Guidance(scale, scale)
 
 
-def _teacher_parts(spec: ModelSpec, folder: Path) -> dict[str, Path]:
+def _opened(recipe: StudentRecipe) -> tuple[ModelSpec, Beginning]:
+    """The student, with the sizes and the noise levels that its teacher's folder says, and the teacher."""
+    spec, folder = find_model(recipe.model), recipe.teacher
     if spec.teacher is None:
-        raise RequestError(f"{spec.name} is no student of another model", hint="longcat-toon-4step is one")
-    parts = saved_parts(folder)
-    missing = [name for name in NEEDED if name not in parts]
+        students = ", ".join(name for name, each in MODELS.items() if each.teacher)
+        raise RequestError(f"{spec.name} is no student of another model", hint=f"students are {students}")
+    if spec.distillation and not recipe.rank:
+        raise RequestError(f"{spec.name} is a LoRA beside its teacher", hint="give it a rank, as rank = 128")
+    published = recognise(folder)
+    missing = [] if published else [name for name in NEEDED if name not in saved_parts(folder)]
     if missing:
         raise WeightsError(
             f"{folder} holds no {', '.join(missing)} of a teacher", hint=f"give a folder of weights of {spec.teacher}"
         )
-    return parts
+    teacher = find_beginning(spec.teacher, folder, recipe.base)
+    if published:
+        spec = spec.shifted(open_published(folder, teacher.spec.variant, recipe.base).shift)
+    return replace(spec, params=teacher.spec.params), teacher
 
 
-def _write(recipe: StudentRecipe, student: nn.Module) -> None:
+def _write(recipe: StudentRecipe, spec: ModelSpec, teacher: Beginning, student: nn.Module) -> None:
     """The student's folder. What an earlier recipe left there goes."""
-    write_label(recipe.weights, recipe.model, recipe.teacher)
+    if teacher.release is None:
+        write_label(recipe.weights, recipe.model, recipe.teacher)
+    else:
+        recipe.weights.mkdir(parents=True, exist_ok=True)
+        link_beside(teacher, recipe.weights, own=[LORA])
     for part in (LORA, BACKBONE):
         shutil.rmtree(recipe.weights / part, ignore_errors=True)
     if isinstance(student, WithLora):
-        save_lora(student, recipe.weights / LORA / "student.safetensors")
+        save_lora(student, recipe.weights / LORA / f"{spec.distillation or STUDENT}.safetensors")
     else:
         save_network(student, recipe.weights / BACKBONE)
 
 
 def _check_target(recipe: StudentRecipe) -> None:
-    """A student may only stand in a new folder, or in that of a student."""
-    if (recipe.weights / BACKBONE).is_dir() and read_label(recipe.weights) is None:
+    """A student may only stand in a new folder or its own: with a label, or a link to a published backbone alone."""
+    folder, label, release = recipe.weights, read_label(recipe.weights), recognise(recipe.weights)
+    published = [] if release is None else [folder / release.backbones[name] for name in variants_in(release, folder)]
+    saved = (folder / BACKBONE).is_dir() and (label is None or label.model != recipe.model)
+    if saved or any(not path.is_symlink() for path in published) or (folder / LORA).is_symlink():
         raise RequestError(
-            f"{recipe.weights} holds a model that would be lost", hint="name another folder as weights of the student"
+            f"{folder} holds a model that would be lost", hint="name another folder as weights of the student"
         )
 
 
@@ -233,24 +275,38 @@ def _finished(config: TrainConfig) -> bool:
     return checkpoint.counters(config.folder / checkpoint.CHECKPOINT).get("seconds", 0) / 60 >= config.minutes
 
 
-def _batches(recipe: StudentRecipe, spec: ModelSpec, parts: dict[str, Path]) -> MixedBatches:
-    """Conditions are told whole: what guidance leaves out, it leaves out by itself."""
-    text: TextEncoder = load_network(parts["text"])
-    heard = listening(spec, load_network(parts["audio"]))
-    told = Drops(audio=0, text=0, both=0)
+def _batches(recipe: StudentRecipe, spec: ModelSpec, teacher: Beginning) -> MixedBatches:
+    text: TextEncoder = teacher.parts["text"].load()
+    heard = listening(spec, teacher.parts["audio"].shapes())
 
     def batches(clips: Clips) -> ClipBatches:
         batch = batch_of(recipe.batch, clips.people)
-        return ClipBatches(clips.folder, text, cuts(spec, clips.people), batch=batch, listening=heard, drops=told)
+        cut = cuts(spec, clips.people)
+        return ClipBatches(clips.folder, text, cut, batch=batch, listening=heard, drops=_told(teacher))
 
     return MixedBatches([(clips.share, batches(clips)) for clips in recipe.clips])
 
 
+def _shards(recipe: StudentRecipe, spec: ModelSpec, teacher: Beginning, on_progress: OnProgress) -> ShardMix:
+    """Captions are encoded first, once; then the text encoder is let go."""
+    found, told, process = read_sources(recipe.sources), _told(teacher), Process(*rank_and_count())
+    text = teacher.parts["text"]
+    folder = recipe.folder / "texts" / encoder_name(text)
+    encode_texts(captions_of(found, told), lambda: text.load().to(recipe.device), folder, on_progress, process)
+    meet()
+    store, order = TextStore(folder, spec.params.text.length), Order(size=recipe.batch)
+    return open_sources(found, spec, teacher.parts["audio"].shapes(), store, Telling(drops=told), order, process)
+
+
+def _told(teacher: Beginning) -> Drops:
+    """Conditions are told whole: guidance leaves out what it does by itself, for what leads the teacher away."""
+    return Drops(audio=0, text=0, both=0, null=teacher.spec.negative_prompt)
+
+
 def _imitating(recipe: StudentRecipe) -> TrainConfig:
     rates = {STUDENT: recipe.imitation_rate}
-    return replace(
-        _matching(recipe), folder=recipe.folder / "imitation", minutes=recipe.imitating, learning_rates=rates
-    )
+    folder = recipe.folder / "imitation"
+    return replace(_matching(recipe), folder=folder, minutes=recipe.imitating, learning_rates=rates, betas=BETAS)
 
 
 def _matching(recipe: StudentRecipe) -> TrainConfig:
@@ -262,7 +318,10 @@ def _matching(recipe: StudentRecipe) -> TrainConfig:
         muon=r"blocks\..*weight" if recipe.muon_gain else "",
         muon_gain=recipe.muon_gain or 1.0,
         warmup=30,
-        ema=0.97,
+        betas=recipe.betas,
+        ema=recipe.ema,
         parts=recipe.parts,
+        recompute=recipe.recompute,
+        save_minutes=recipe.save_minutes,
         device=recipe.device,
     )

@@ -19,7 +19,7 @@ from enliven.train import checkpoint, shared_checkpoint
 from enliven.train.faults import fault
 from enliven.train.logbook import Logbook
 from enliven.train.muon import Muon
-from enliven.train.optimizers import optimizers_of
+from enliven.train.optimizers import BETAS, optimizers_of
 from enliven.train.processes import agreed, collected, mean, meet, own_share, rank_and_count, summed
 from enliven.train.rates import Course, share_of_rate
 from enliven.train.sharding import (
@@ -78,9 +78,9 @@ class TrainConfig:
     A run ends after ``steps`` steps or ``minutes`` minutes of training, whichever comes first; the learning rate
     warms up over ``warmup`` steps and then takes its ``course``: see ``share_of_rate`` for it and ``decay``.
     Matrices whose names match the pattern ``muon`` are trained by Muon at ``muon_gain`` times the rate, all else by
-    AdamW; an empty pattern means AdamW only. ``learning_rates`` are those of single networks, by name, where they
-    differ. Weights are float32 and so are their changes, whatever ``dtype`` is computed in; a CPU that does not know
-    bfloat16 computes in float32 all the same.
+    AdamW with ``betas``; an empty pattern means AdamW only. ``learning_rates`` are those of single networks, by name,
+    where they differ. Weights are float32 and so are their changes, whatever ``dtype`` is computed in; a CPU that does
+    not know bfloat16 computes in float32 all the same.
 
     A step learns from ``parts`` batches, and several processes share them: two parts in one process are one part in
     each of two. Torch's random numbers in a part follow from ``seed``, the step and the part alone. ``recompute``
@@ -93,6 +93,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     weight_decay: float = 0.01
+    betas: tuple[float, float] = BETAS
     muon: str = r"blocks\."
     muon_gain: float = 5.0
     warmup: int = 100
@@ -147,7 +148,12 @@ class Trainer:
             share([network], config.device)
         self.optimizers = {
             name: optimizers_of(
-                name, each, rate=config.learning_rate, weight_decay=config.weight_decay, muon=config.muon
+                name,
+                each,
+                rate=config.learning_rate,
+                weight_decay=config.weight_decay,
+                muon=config.muon,
+                betas=config.betas,
             )
             for name, each in self.network.items()
         }
