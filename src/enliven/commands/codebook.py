@@ -48,7 +48,7 @@ def fit(latents: Path, /, *, learning: Learning = Learning(), output: Output = P
     """Learn a codebook from a folder of encoded clips; a stopped fit goes on where it was.
 
     Args:
-        latents: The folder that encoded clips are in.
+        latents: The folder that encoded clips are in, as enliven encode or enliven train made them.
         learning: How.
         output: The folder to write.
 
