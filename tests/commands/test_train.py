@@ -55,6 +55,31 @@ def test_a_recipe_of_a_backbone_is_refused_as_well(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--set", "widht=3"], 2, "did you mean 'width'"),
+        (["--set", "crops.frame=3"], 2, "did you mean 'frames'"),
+        (["--set", "adversarial=-1"], 2, "adversarial is -1"),
+        (["--set", "measured=0"], 2, "measured is 0"),
+        (["--stage", "backbone", "--set", "device=cpu"], 2, "a decoder learns in one"),
+        (["--set", "device=cpu"], 1, "weights/soul"),
+    ],
+)
+def test_a_recipe_of_a_decoder_is_refused_as_well(
+    arguments: list[str],
+    code: int,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", str(EXAMPLES / "soul-evae.toml"), *arguments]) == code
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_for_a_lora_names_the_model_that_it_has_learnt_beside() -> None:
     values = config.read(EXAMPLES / "longcat-lora.toml") | {"model": "longcat-toon"}
     del values["weights"]

@@ -9,7 +9,7 @@ import torch
 from enliven.errors import MediaError, StorageError
 from enliven.media.audio import mono_16k
 from enliven.media.mux import write_video
-from enliven.media.video import encode_segment, frame_rate, read_first_frame, read_video, video_frames
+from enliven.media.video import encode_segment, frame_rate, read_first_frame, read_moment, read_video, video_frames
 from enliven.types import Audio, Video
 from media_files import drifting, grey, sweep, write_frames
 
@@ -122,6 +122,22 @@ def test_frames_one_after_the_other_are_those_of_the_whole(tmp_path: Path) -> No
 def test_the_first_frame_is_that_of_the_whole(tmp_path: Path) -> None:
     encode_segment([drifting(5)], 25.0, tmp_path / "a.mp4")
     assert torch.equal(read_first_frame(tmp_path / "a.mp4"), read_video(tmp_path / "a.mp4").frames[0])
+
+
+@pytest.mark.parametrize("late", [0, 700])
+def test_a_moment_is_that_of_the_whole(tmp_path: Path, late: int) -> None:
+    """Also behind the first key frame, and where a video does not begin at 0."""
+    path = write_frames(tmp_path / "film.mp4", drifting(280), [40 * index + late for index in range(280)])
+    whole = read_video(path, 25.0).frames
+    for place, start in ((0.0, 0), (0.2, 55), (0.98, 270), (1.0, 275)):
+        moment = read_moment(path, 25.0, 5, place)
+        near = [torch.equal(moment, whole[begin : begin + 5]) for begin in range(max(0, start - 1), start + 2)]
+        assert sum(near) == 1, (place, [torch.equal(moment[0], frame) for frame in whole].index(True))
+    assert torch.equal(read_moment(path, 25.0, 280, 0.7), whole)
+    slow = read_moment(path, 12.5, 3, 0.5)
+    assert [torch.equal(slow[1], frame) for frame in whole].count(True) == 1
+    with pytest.raises(MediaError, match="280 frames at 25 fps; at least 281"):
+        read_moment(path, 25.0, 281, 0.5)
 
 
 def test_more_last_frames_than_there_are_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A codebook from clips: which vectors it learns from, what it measures, and what it refuses."""
 
 import math
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,20 +10,20 @@ import pytest
 import torch
 
 from encoded_clips import write_clip, write_clips
-from enliven.data.encoded import load_encoded, save_encoded
-from enliven.errors import Cancelled, ConfigError
+from enliven.data.encoded import load_encoded
+from enliven.data.latents import StoredClip
+from enliven.data.shards import ShardWriter
+from enliven.errors import Cancelled, ConfigError, MediaError
 from enliven.models.codebook import Codebook, CodebookParams, to_vectors
-from enliven.toonworld.failures import NEGATIVE_PROMPT, Failure
 from enliven.train.clusters import Clusters
 from enliven.train.codebook import (
     CodebookRecipe,
     assemble,
-    clip_paths,
     fit_codebook,
-    read_latents,
     sample_vectors,
     split_clips,
     spreads,
+    stored_clips,
 )
 from enliven.types import Progress
 
@@ -35,9 +36,9 @@ def clips(tmp_path: Path) -> Path:
     return write_clips(tmp_path / "clips")
 
 
-def real(paths: list[Path]) -> torch.Tensor:
+def real(stored: list[StoredClip]) -> torch.Tensor:
     """Every vector of some clips, the first latents left out."""
-    return torch.cat([to_vectors(read_latents(path)[None, :, 1:], "voxel") for path in paths])
+    return torch.cat([to_vectors(clip.latents()[None, :, 1:], "voxel") for clip in stored])
 
 
 def test_a_codebook_of_a_folder_of_clips(clips: Path) -> None:
@@ -46,25 +47,39 @@ def test_a_codebook_of_a_folder_of_clips(clips: Path) -> None:
     assert (codebook.params.channels, told.clips, told.vectors, told.held_out) == (3, 8, 8 * 72, 2 * 72)
     assert int(codebook.counts.sum()) == told.vectors
     assert codebook.centroids.abs().max() < 10, "first latents were learnt"
-    learnt, held_out = split_clips(clip_paths(clips), 0.2, 0)
+    learnt, held_out = split_clips(stored_clips(clips), 0.2, 0)
     assert told.spread == pytest.approx(real(learnt).square().mean().sqrt().item(), abs=1e-3)
     distance = torch.cdist(real(held_out), codebook.centroids).amin(dim=1)
     expected = numpy.percentile(distance.numpy(), numpy.arange(101))
     torch.testing.assert_close(codebook.percentiles, torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-4)
 
 
-def test_failures_are_not_learnt(clips: Path) -> None:
-    first, second, *_ = clip_paths(clips)
-    save_encoded(replace(load_encoded(first), caption=NEGATIVE_PROMPT), first)
-    save_encoded(replace(load_encoded(second), caption=Failure.GHOST.value), second)
-    assert clip_paths(clips) == sorted(clips.iterdir())[2:]
+def test_shards_and_files_of_the_same_clips_make_the_same_codebook(tmp_path: Path) -> None:
+    """Files as they come out of the tar files, which have the same names."""
+    loose, shards = tmp_path / "loose", tmp_path / "shards"
+    shards.mkdir()
+    with ShardWriter(shards, shard_bytes=9000) as writer:
+        for path in sorted(write_clips(tmp_path / "clips").iterdir()):
+            writer.add(load_encoded(path), "a film", 0)
+    for path in shards.glob("*.tar"):
+        with tarfile.open(path) as tar:
+            tar.extractall(loose, filter="data")
+    assert len(list(shards.glob("*.tar"))) > 1
+    one, other = (fit_codebook(folder, RECIPE) for folder in (loose, shards))
+    assert one.params == other.params
+    assert one.params.provenance.clips == 8
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name])
+    (shards / "shard_000_00000.tar").write_bytes(b"")
+    with pytest.raises(MediaError, match=r"000_00000_00000\d in .*shard_000_00000\.tar is damaged"):
+        fit_codebook(shards, RECIPE)
 
 
 @pytest.mark.parametrize("per_centroid", [False, True])
 def test_as_many_real_latents_are_left_alone_as_asked(clips: Path, per_centroid: bool) -> None:
     codebook = fit_codebook(clips, replace(RECIPE, percentile=75.0, per_centroid=per_centroid))
-    _, held_out = split_clips(clip_paths(clips), 0.2, 0)
-    latents = torch.stack([read_latents(path)[:, 1:] for path in held_out])
+    _, held_out = split_clips(stored_clips(clips), 0.2, 0)
+    latents = torch.stack([clip.latents()[:, 1:] for clip in held_out])
     for percentile, clipped in ((None, 0.25), (90.0, 0.1), (100.0, 0.0)):
         assert codebook.repair(latents, percentile)[1] == pytest.approx(clipped, abs=0.011)
 
@@ -103,15 +118,15 @@ def test_every_clip_gives_about_as_many_vectors(clips: Path) -> None:
 
 
 def test_a_sample_is_of_real_vectors_and_depends_on_seed_and_name(clips: Path) -> None:
-    paths = clip_paths(clips)
-    sample = sample_vectors(paths, PARAMS, 7, 0)
+    stored = stored_clips(clips)
+    sample = sample_vectors(stored, PARAMS, 7, 0)
     assert sample.vectors.shape == (70, 3)
-    assert torch.cdist(sample.vectors[:7], real(paths[:1])).amin(dim=1).max() == 0
+    assert torch.cdist(sample.vectors[:7], real(stored[:1])).amin(dim=1).max() == 0
     assert len(sample.vectors[:7].unique(dim=0)) == 7
-    alone = sample_vectors(paths[4:5], PARAMS, 7, 0)
+    alone = sample_vectors(stored[4:5], PARAMS, 7, 0)
     assert torch.equal(alone.vectors, sample.vectors[28:35])
     assert alone.digests == sample.digests[4:5]
-    assert sample_vectors(paths[4:5], PARAMS, 7, 1).digests != alone.digests
+    assert sample_vectors(stored[4:5], PARAMS, 7, 1).digests != alone.digests
 
 
 def test_the_same_seed_and_clips_give_the_same_codebook(clips: Path) -> None:

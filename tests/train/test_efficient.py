@@ -1,6 +1,5 @@
 """Tests of a run that makes an efficient decoder: what it learns from, and what it leaves."""
 
-from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
@@ -8,8 +7,8 @@ import pytest
 import torch
 
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
-from enliven.train import efficient
 from enliven.train.efficient import drawn_or_guessed, looks_back, train_efficient
+from enliven.train.evae import EfficientDecoderObjective, EfficientWeights
 from enliven.train.trainer import TrainConfig
 
 WIDE = ToonAutoencoderParams(4, 16, 8, blocks=(1, 1), spatial_factor=8)
@@ -37,18 +36,16 @@ def test_half_of_the_batches_are_guesses_without_the_frames_that_a_first_latent_
 
 
 @pytest.mark.parametrize("adversarial", [0.0, 0.05])
-def test_a_run_leaves_the_averaged_weights_and_the_encoder_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adversarial: float
-) -> None:
-    monkeypatch.setattr(efficient, "TOON", replace(efficient.TOON, feature_steps=1))
+def test_a_run_leaves_the_averaged_weights_and_the_encoder_as_it_was(tmp_path: Path, adversarial: float) -> None:
     torch.manual_seed(0)
     teacher, student = ToonAutoencoder(WIDE), ToonAutoencoder(NARROW)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     config = TrainConfig(
         tmp_path, steps=3, log_every=1, learning_rate=1e-2, muon="", warmup=1, dtype="float32", ema=0.9
     )
+    objective = EfficientDecoderObjective(student, teacher, EfficientWeights(feature_steps=1))
     train_efficient(
-        config, student, teacher, drawn_or_guessed(iter(drawn, None), iter(guessed, None)), adversarial=adversarial
+        config, objective, drawn_or_guessed(iter(drawn, None), iter(guessed, None)), adversarial=adversarial
     )
     after = student.state_dict()
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}

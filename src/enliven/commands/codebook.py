@@ -51,7 +51,7 @@ def fit(latents: Path, /, *, learning: Learning = Learning(), output: Output = P
     torchrun --nproc-per-node 2 -m enliven codebook fit clips
 
     Args:
-        latents: The folder that encoded clips are in.
+        latents: The folder that encoded clips are in, as enliven encode or enliven train made them.
         learning: How.
         output: The folder to write.
 

@@ -89,8 +89,8 @@ def failures(
         pipeline = load(spec.name, Choices(weights=failed.weights, memory=failed.memory), tell)
         encoders = [getattr(pipeline.networks, name) for name in ENCODERS]
         if (shards / MADE_BY).exists():
-            require_same(shards / MADE_BY, spec.name, encoders)
-        require_same(make_folder(output) / MADE_BY, spec.name, encoders)
+            require_same(shards / MADE_BY, spec, encoders, spec.geometry.fps)
+        require_same(make_folder(output) / MADE_BY, spec, encoders, spec.geometry.fps)
         materials = FailureMaker(pipeline).materials(shards, rows, failing)
         found = gather(output, materials, named(STAGE, tell), process)
     whole = read_manifest(output)

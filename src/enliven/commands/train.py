@@ -1,4 +1,4 @@
-"""``enliven train``: a toon model by a recipe, or the backbone of any model from shards of video."""
+"""``enliven train``: a toon model by a recipe, a backbone from shards, or an efficient decoder from films."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,9 +23,10 @@ def train(
 
     Args:
         recipe: A TOML file such as examples/toon.toml; with kind = "backbone" such as examples/longcat-avatar.toml,
-            which learns from shards that enliven encode has made.
+            which learns from shards that enliven encode has made; with kind = "decoder" such as
+            examples/soul-evae.toml, which learns from films.
         stages: A stage to run: speech, hearing, reading, drawing, autoencoder, encoding, backbone, lora; of a backbone
-            texts, backbone. Repeatable.
+            texts, backbone; of a decoder none. Repeatable.
         settings: NAME=VALUE for anything in the recipe, for example backbone.minutes=10.
 
     """
@@ -34,6 +35,8 @@ def train(
     values = config.override(config.read(recipe), settings)
     if values.get("kind") == "backbone":
         _train_backbone(values, stages)
+    elif values.get("kind") == "decoder":
+        _train_decoder(values, stages)
     else:
         _train_toon(values, stages)
 
@@ -59,6 +62,21 @@ def _train_backbone(values: dict[str, Any], stages: tuple[str, ...]) -> None:
         result = train_recipe(whole, stages, tell)
     if not stages or "backbone" in stages:
         say(f"{result}: for enliven generate {' '.join(flags(whole))}")
+
+
+def _train_decoder(values: dict[str, Any], stages: tuple[str, ...]) -> None:
+    from enliven import config
+    from enliven.commands.console import say
+    from enliven.commands.progress import listener
+    from enliven.errors import RequestError
+    from enliven.train.decoder import DecoderRecipe, train_decoder
+
+    if stages:
+        raise RequestError(f"there is no stage {stages[0]!r}", hint="a decoder learns in one; leave --stage out")
+    whole = config.parse(DecoderRecipe, values)
+    with listener() as tell:
+        result = train_decoder(whole, tell)
+    say(f"{result}: for enliven generate --weights {result} --decoder efficient")
 
 
 def flags(recipe: "BackboneRecipe") -> list[str]:

@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import torch
+from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from jaxtyping import UInt8
 from numpy.typing import NDArray
@@ -59,6 +61,28 @@ def video_frames(path: Path, fps: float) -> Iterator[UInt8[Tensor, "3 h w"]]:
         stream = _video_stream(container)
         for frame in _at_rate(decode(container, stream), stream, fps):
             yield torch.from_numpy(_rgb(frame, stream.sample_aspect_ratio)).permute(2, 0, 1)
+
+
+def read_moment(path: Path, fps: float, frames: int, place: float) -> UInt8[Tensor, "f 3 h w"]:
+    """So many ``frames`` in a row at ``fps``, as ``read_video`` has them, of which nothing before is turned to RGB.
+
+    They begin at ``place``: 0 is the beginning of the video, 1 the last moment that has so many behind it. Raises
+    MediaError, also for a shorter video.
+    """
+    _check_rate(fps, path.name)
+    with open_media(path) as container:
+        stream = _video_stream(container)
+        begin = float((stream.start_time or 0) * stream.time_base)
+        start = place * max(0.0, _seconds(container, stream) - frames / fps)
+        found = _moment(container, stream, fps, begin + start, frames)
+        if len(found) < frames:  # less is there than the file says
+            found = _moment(container, stream, fps, begin, frames)
+    if len(found) < frames:
+        raise MediaError(
+            f"{path.name} has {len(found)} frames at {fps:g} fps; at least {frames} are needed",
+            hint="give a longer video",
+        )
+    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
 
 
 def video_length(path: Path) -> tuple[int, float]:
@@ -191,6 +215,23 @@ def _last(container: Any, stream: Any, rate: float, count: int) -> list[NDArray[
             hint="give a longer video",
         )
     return [_rgb(frame, stream.sample_aspect_ratio) for frame in kept]
+
+
+def _seconds(container: Any, stream: Any) -> float:
+    """How long the file says that its video is; 0 where it does not say."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def _moment(container: Any, stream: Any, rate: float, start: float, count: int) -> list[NDArray[np.uint8]]:
+    """At most ``count`` frames from ``start`` seconds on; decoding begins at the key frame before."""
+    try:
+        container.seek(round(start * av.time_base))
+    except FFmpegError as error:
+        raise MediaError(f"{name_of(container)} cannot be searched: {error}", hint="export it again") from None
+    late = dropwhile(lambda frame: (frame.time or 0.0) < start - 0.5 / rate, decode(container, stream))
+    return [_rgb(frame, stream.sample_aspect_ratio) for frame in islice(_at_rate(late, stream, rate), count)]
 
 
 def _at_rate(frames: Iterator[Any], stream: Any, rate: float) -> Iterator[Any]:

@@ -76,18 +76,23 @@ def begin_linear(autoencoder: ToonAutoencoder, videos: Videos, cells: int = 60_0
 
 
 def crop_batches(videos: Videos, *, batch: int, frames: int, side: int) -> Iterator[Mapping[str, Any]]:
-    """Random crops of random moments, without end; half of them from the middle of the picture, where faces are."""
-
-    def integer(low: int, high: int) -> int:
-        return int(torch.randint(low, max(low, high) + 1, ()))
-
+    """Random crops of random moments, without end."""
     while True:
         crops = []
         for _ in range(batch):
-            video = videos[integer(0, len(videos) - 1)]
-            time = integer(0, video.shape[0] - frames)
-            spare = (video.shape[2] - side, video.shape[3] - side)
-            centred = integer(0, 1)
-            top, left = (integer(room // 4, 3 * room // 4) if centred else integer(0, room) for room in spare)
-            crops.append(video[time : time + frames, :, top : top + side, left : left + side].transpose(0, 1))
+            video = videos[_integer(0, len(videos) - 1)]
+            time = _integer(0, video.shape[0] - frames)
+            crops.append(crop(video[time : time + frames], side).transpose(0, 1))
         yield {"video": torch.stack(crops)}
+
+
+def crop(video: UInt8[Tensor, "f 3 h w"], side: int) -> UInt8[Tensor, "f 3 side side"]:
+    """A random square of a video; half of the time from the middle of the picture, where faces are."""
+    spare = (video.shape[2] - side, video.shape[3] - side)
+    centred = _integer(0, 1)
+    top, left = (_integer(room // 4, 3 * room // 4) if centred else _integer(0, room) for room in spare)
+    return video[:, :, top : top + side, left : left + side]
+
+
+def _integer(low: int, high: int) -> int:
+    return int(torch.randint(low, max(low, high) + 1, ()))

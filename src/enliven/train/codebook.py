@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from enliven.data.encoded import load_encoded
-from enliven.data.failures import CAPTIONS
+from enliven.data.latents import StoredClip, find_clips
 from enliven.errors import ConfigError
 from enliven.models.codebook import Codebook, CodebookParams, Provenance, Unit, check_percentile, nearest, to_vectors
 from enliven.train import checkpoint
@@ -73,15 +71,14 @@ def fit_codebook(
     keep: Path | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Codebook:
-    """A codebook of the encoded clips in ``folder``; where ``torch.distributed`` runs, each process reads its share.
+    """A codebook of the encoded clips in ``folder``, in files or in shards.
 
-    After every update of the centroids the state goes to ``keep``, and a fit that finds its own state there goes on
-    from it. Raises ConfigError where the clips are too few, no clips, or of several autoencoders.
+    Where ``torch.distributed`` runs, each process reads its share. After every update of the centroids the state goes
+    to ``keep``, and a fit that finds its own state there goes on from it. Raises ConfigError where the clips are too
+    few, no clips, or of several autoencoders, and MediaError for a damaged shard.
     """
-    learnt, held_out = split_clips(clip_paths(folder), recipe.held_out, recipe.seed)
-    params = CodebookParams(
-        recipe.size, len(read_latents(learnt[0])), recipe.unit, recipe.percentile, recipe.per_centroid
-    )
+    learnt, held_out = split_clips(stored_clips(folder), recipe.held_out, recipe.seed)
+    params = CodebookParams(recipe.size, len(learnt[0].latents()), recipe.unit, recipe.percentile, recipe.per_centroid)
     per_clip = math.ceil((recipe.vectors or PER_CENTROID * recipe.size) / len(learnt))
     sample = sample_vectors(own_share(learnt), params, per_clip, recipe.seed, on_progress)
     vectors = sample.vectors.to(device)
@@ -108,68 +105,52 @@ def fit_codebook(
     return assemble(replace(params, provenance=provenance), clusters, index, distances)
 
 
-def clip_paths(folder: Path) -> list[Path]:
-    """The encoded clips of a folder, in order, but for failures. Raises ConfigError where there are fewer than two."""
-    paths = [path for path in sorted(folder.glob("*.safetensors")) if not shows_failure(path)]
-    if len(paths) < 2:
-        found = "1 encoded clip" if paths else "no encoded clips"
-        raise ConfigError(f"{folder} holds {found}; at least 2 are needed", hint="enliven train makes them")
-    return paths
+def stored_clips(folder: Path) -> list[StoredClip]:
+    """The encoded clips of a folder, see ``find_clips``. Raises ConfigError where there are fewer than two."""
+    clips = find_clips(folder)
+    if len(clips) < 2:
+        found = "1 encoded clip" if clips else "no encoded clips"
+        raise ConfigError(f"{folder} holds {found}; at least 2 are needed", hint="enliven encode makes them")
+    return clips
 
 
-def shows_failure(path: Path) -> bool:
-    """Whether a clip was drawn as it should not be, which no latent should be led back to."""
-    try:
-        with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("caption") in CAPTIONS
-    except (OSError, SafetensorError):
-        return False  # it is refused when it is read
-
-
-def split_clips(paths: Sequence[Path], share: float, seed: int) -> tuple[list[Path], list[Path]]:
+def split_clips(clips: Sequence[StoredClip], share: float, seed: int) -> tuple[list[StoredClip], list[StoredClip]]:
     """Clips to learn from, and clips to measure with: at least one each, chosen by ``seed``."""
-    count = min(max(1, round(share * len(paths))), len(paths) - 1)
-    chosen = set(random.Random(seed).sample(range(len(paths)), count))
-    return [path for i, path in enumerate(paths) if i not in chosen], [paths[i] for i in sorted(chosen)]
+    count = min(max(1, round(share * len(clips))), len(clips) - 1)
+    chosen = set(random.Random(seed).sample(range(len(clips)), count))
+    return [clip for i, clip in enumerate(clips) if i not in chosen], [clips[i] for i in sorted(chosen)]
 
 
 def sample_vectors(
-    paths: Sequence[Path], params: CodebookParams, per_clip: int, seed: int, on_progress: OnProgress = ignore_progress
+    clips: Sequence[StoredClip],
+    params: CodebookParams,
+    per_clip: int,
+    seed: int,
+    on_progress: OnProgress = ignore_progress,
 ) -> Sample:
     """At most ``per_clip`` vectors of each clip, every one as likely; they depend on the seed and the clip's name.
 
     Raises ConfigError for a clip of other channels, or one that cannot be used.
     """
-    vectors, filled, digests = torch.empty(len(paths) * per_clip, params.width), 0, []
-    for done, path in enumerate(paths, start=1):
-        latents = read_latents(path)
+    vectors, filled, digests = torch.empty(len(clips) * per_clip, params.width), 0, []
+    for done, clip in enumerate(clips, start=1):
+        latents = clip.latents()
         if len(latents) != params.channels:
             raise ConfigError(
-                f"{path} has {len(latents)} channels, other clips have {params.channels}",
+                f"{clip.place} has {len(latents)} channels, other clips have {params.channels}",
                 hint="encode all clips with the same autoencoder",
             )
-        number = int.from_bytes(hashlib.sha256(f"{seed} {path.name}".encode()).digest()[:7], "big")
+        number = int.from_bytes(hashlib.sha256(f"{seed} {clip.name}".encode()).digest()[:7], "big")
         try:
             every = to_vectors(latents[None, :, 1:], params.unit)
         except ValueError as error:
-            raise ConfigError(f"{path}: {error}", hint="--unit voxel takes frames of any size") from None
+            raise ConfigError(f"{clip.place}: {error}", hint="--unit voxel takes frames of any size") from None
         chosen = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(number))[:per_clip]]
         vectors[filled : filled + len(chosen)] = chosen
         filled += len(chosen)
         digests.append(hashlib.sha256(chosen.contiguous().numpy().tobytes()).hexdigest())
-        on_progress(Progress("reading clips", done, len(paths)))
+        on_progress(Progress("reading clips", done, len(clips)))
     return Sample(vectors[:filled], tuple(digests))
-
-
-def read_latents(path: Path) -> Float[Tensor, "c t h w"]:
-    """The latents of an encoded clip. Raises ConfigError where there are none, or some that are not finite."""
-    try:
-        latents = load_encoded(path).latents
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is not an encoded clip: {error}", hint="remove it, or encode it again") from error
-    if not latents.isfinite().all():
-        raise ConfigError(f"{path} holds latents that are not finite", hint="remove it, or encode it again")
-    return latents
 
 
 def learn(

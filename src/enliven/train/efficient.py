@@ -4,40 +4,33 @@ from collections.abc import Iterator
 
 import torch
 
-from enliven.judges.quality import QualityJudge
 from enliven.models.vae import ToonAutoencoder
 from enliven.train.adversarial import AdversarialObjective, PatchDiscriminator
-from enliven.train.evae import EfficientDecoderObjective, EfficientWeights
+from enliven.train.evae import EfficientDecoderObjective
 from enliven.train.trainer import Batch, Objective, TrainConfig, Trainer
 from enliven.types import OnProgress, ignore_progress
-
-# A narrowed student begins beside its teacher, whose features hold it there at first. It may become better: absolute
-# errors to teacher and truth together are the same anywhere between the two, so the teacher's pictures are left out.
-# The gradient of what is perceived is a hundred times that of the pixels.
-TOON = EfficientWeights(teacher=0.0, edges=0.5, perceived=0.03, features=0.3, feature_steps=180)
 
 
 def train_efficient(
     config: TrainConfig,
-    student: ToonAutoencoder,
-    teacher: ToonAutoencoder,
+    decoder: EfficientDecoderObjective,
     batches: Iterator[Batch],
     on_progress: OnProgress = ignore_progress,
     *,
     adversarial: float = 0.0,
 ) -> None:
-    """Train ``student`` on ``batches`` of video or of a backbone's guesses, and leave it with its averaged weights.
+    """Train the student of ``decoder`` on ``batches`` as it takes them, and leave it with its averaged weights.
 
     After the teacher's features have faded, its pictures are also to look real, as strongly as ``adversarial`` says.
+    Of several processes, all have to ask. Raises as ``Trainer.fit``.
     """
-    objective: Objective
-    objective = decoder = EfficientDecoderObjective(student, teacher, TOON, eyes=QualityJudge().network.trunk)
+    objective: Objective = decoder
     if adversarial:
-        discriminator = PatchDiscriminator()
-        objective = AdversarialObjective(decoder, discriminator, strength=adversarial, begin=TOON.feature_steps)
+        begin = decoder.weights.feature_steps
+        objective = AdversarialObjective(decoder, PatchDiscriminator(), strength=adversarial, begin=begin)
     trainer = Trainer(config, objective, batches)
     trainer.fit(on_progress)
-    student.load_state_dict(trainer.averaged("autoencoder"))
+    trainer.network["autoencoder"].load_state_dict(trainer.averaged("autoencoder"))
 
 
 def looks_back(autoencoder: ToonAutoencoder) -> int:

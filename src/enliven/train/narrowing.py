@@ -31,7 +31,8 @@ RIDGE = 1e-3
 def begin_narrow(student: Autoencoder, teacher: Autoencoder, latents: Float[Tensor, "b c t h w"]) -> None:
     """Give ``student`` the encoder of ``teacher``, and of its decoder the channels that ``latents`` make use of.
 
-    A student as wide as its teacher becomes its equal. Raises RequestError where more than widths differ.
+    A student as wide as its teacher becomes its equal. The teacher is measured where it is, and stands beside the
+    student then. Raises RequestError where more than widths differ.
     """
     names = [{name for name, _ in network.named_parameters()} for network in (student, teacher)]
     if names[0] != names[1] or student.channels != teacher.channels:
@@ -42,11 +43,13 @@ def begin_narrow(student: Autoencoder, teacher: Autoencoder, latents: Float[Tens
     shapes = {name: value.shape for name, value in student.state_dict().items()}
     shared = {name: value for name, value in teacher.state_dict().items() if value.shape == shapes[name]}
     student.load_state_dict(shared, strict=False)
+    norm = ChannelNorm if isinstance(teacher, ToonAutoencoder) else type(teacher.network.decoder.norm_out)
+    measured = measure(teacher, latents, norm)
+    teacher.to(next(student.parameters()).device)
     if isinstance(student, ToonAutoencoder) and isinstance(teacher, ToonAutoencoder):
-        _narrow_toon(student, teacher, measure(teacher, latents, ChannelNorm))
+        _narrow_toon(student, teacher, measured)
     elif isinstance(student, WanAutoencoder) and isinstance(teacher, WanAutoencoder):
-        decoders = student.network.decoder, teacher.network.decoder
-        _narrow_wan(*decoders, measure(teacher, latents, type(decoders[1].norm_out)))
+        _narrow_wan(student.network.decoder, teacher.network.decoder, measured)
 
 
 def independent(covariance: Float[Tensor, "c c"], count: int) -> Channels:
@@ -103,13 +106,14 @@ class Measured:
 
 
 def measure(teacher: Autoencoder, latents: Float[Tensor, "b c t h w"], norm: type[nn.Module]) -> Measured:
-    """Decode ``latents``, and listen at every convolution and every ``norm``."""
+    """Decode ``latents``, one clip after the other, and listen at every convolution and every ``norm``."""
     measured = Measured()
     with ExitStack() as hooks:
         for module in teacher.modules():
             if isinstance(module, norm | Convolution | nn.Conv2d | nn.Conv3d):
                 hooks.callback(module.register_forward_pre_hook(measured.listen).remove)
-        teacher.paint(latents, {})
+        for clip in latents.split(1):
+            teacher.paint(clip, {})
     return measured
 
 

@@ -7,11 +7,13 @@ import torch
 from enliven.data.clips import StoredFrames
 from enliven.data.world import render_clips
 from enliven.errors import RequestError
+from enliven.judges.quality import QualityJudge
 from enliven.models.networks import build_network, load_network, save_network
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
 from enliven.systems import find_model
 from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batches
 from enliven.train.efficient import drawn_or_guessed, looks_back, train_efficient
+from enliven.train.evae import EfficientDecoderObjective, EfficientWeights
 from enliven.train.narrowing import begin_narrow
 from enliven.train.polishing import PolishingObjective, guessed_crops, save_guesses
 from enliven.train.toon_clips import clip_batches
@@ -20,6 +22,10 @@ from enliven.train.trainer import Trainer
 from enliven.types import OnProgress, Progress
 
 DECODER_MATRICES = r"(conv[12]|past)\.weight"
+# A narrowed student begins beside its teacher, whose features hold it there at first. It may become better: absolute
+# errors to teacher and truth together are the same anywhere between the two, so the teacher's pictures are left out.
+# The gradient of what is perceived is a hundred times that of the pixels.
+LESSON = EfficientWeights(teacher=0.0, edges=0.5, perceived=0.03, features=0.3, feature_steps=180)
 CELLS = 8  # latent cells along the side of a crop that decoders learn from
 
 
@@ -78,7 +84,8 @@ def train_narrow(recipe: ToonRecipe, on_progress: OnProgress) -> None:
         guessed = guessed_crops(guesses, recipe.folder / "clips", teacher, batch=batch, latents=latents)
         batches = drawn_or_guessed(batches, guessed)
     config = replace(recipe.training(recipe.efficient, "efficient"), muon=DECODER_MATRICES, decay=0.5)
-    train_efficient(config, student, teacher, batches, on_progress, adversarial=recipe.adversarial)
+    objective = EfficientDecoderObjective(student, teacher, LESSON, eyes=QualityJudge().network.trunk)
+    train_efficient(config, objective, batches, on_progress, adversarial=recipe.adversarial)
     save_network(student, folder, torch.float32)
 
 
