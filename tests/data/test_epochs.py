@@ -93,7 +93,10 @@ def test_the_number_may_change_again_and_again_within_an_epoch(folder: Path) -> 
 
 def shared_unevenly(folder: Path, draws: int) -> list[Epochs]:
     """Two processes, of which one comes to the end of its epochs sooner, for shards are not halved."""
-    first = begun(write_shards(folder, 36), 2)
+    with ShardWriter(folder, rank=1, shard_bytes=5000) as writer:
+        for number in range(36):
+            writer.add(numbered_clip(number), "film", number)
+    first = begun(folder, 2)
     assert [len(each.batches) for each in first] == [20, 16]
     drawn(first, draws)
     return first
@@ -129,6 +132,12 @@ def test_where_less_is_left_than_there_are_processes_the_others_begin_the_next_e
     assert sum(len(each.batches) for each in again) == CLIPS
 
 
+def test_a_process_to_which_nothing_is_dealt_in_two_epochs_begins_the_third(tmp_path: Path) -> None:
+    second = gone_on(tmp_path, 36, shared_unevenly(tmp_path, 19))
+    drawn(second, 1)
+    assert Counter(each.epoch for each in second) == {0: 1, 1: 32, 2: 3}
+
+
 def test_only_clips_that_fill_a_batch_come_twice(tmp_path: Path) -> None:
     with ShardWriter(tmp_path, shard_bytes=8000) as writer:
         for number in range(32):
@@ -157,14 +166,18 @@ def test_what_is_encoded_meanwhile_waits_for_the_next_epoch(tmp_path: Path) -> N
 
 def test_it_waits_until_the_processes_stand_in_one_epoch_again(tmp_path: Path) -> None:
     first = shared_unevenly(tmp_path, 18)
-    with ShardWriter(tmp_path, rank=1) as writer:
+    with ShardWriter(tmp_path, rank=0) as writer:  # stands before the others
         writer.add(numbered_clip(36), "another film", 0)
     (second,) = gone_on(tmp_path, 1, first)
-    sizes = {}
+    seen: dict[int, list[str]] = {}
     while second.epoch < 3:
-        sizes[second.epoch] = len(second.batches)
-        drawn([second], 1)
-    assert sizes == {0: 2, 1: 36 - 2, 2: 37}
+        (row,) = second.next_batch()
+        seen.setdefault(second.epoch, []).append(second.shown.row(row).shard[:9])
+    assert [Counter(seen[epoch]) for epoch in range(3)] == [
+        {"shard_001": 2},
+        {"shard_001": 36 - 2},
+        {"shard_000": 1, "shard_001": 36},
+    ]
 
 
 def test_a_place_among_other_clips_is_told(folder: Path, tmp_path: Path) -> None:

@@ -70,6 +70,16 @@ def test_the_state_of_one_process_of_several_is_refused_and_so_are_states_in_ano
             ClipStream(folders).restore(*some)
 
 
+def test_each_of_several_processes_goes_on_from_its_own_step(folders: list[tuple[float, Path]]) -> None:
+    first, second = ([ClipStream(folders, Order(size=1), Process(rank, 2)) for rank in range(2)] for _ in range(2))
+    for stream, count in zip(first, (5, 9), strict=True):
+        keys(stream, count)
+    kept = [stream.state() for stream in first]
+    for stream in second:
+        stream.restore(*kept)
+    assert [keys(stream, 25) for stream in second] == [keys(stream, 25) for stream in first]
+
+
 def test_other_data_is_refused_in_another_number_of_processes_too(
     folders: list[tuple[float, Path]], tmp_path: Path
 ) -> None:

@@ -87,7 +87,8 @@ class Epochs:
     def _left(self, shown: Manifest, place: Place, epoch: int, process: Process) -> Indices:
         """The rows of ``shown`` that a process at ``place`` had still to give in an epoch."""
         rows = shown.rows(place["shards"])
-        then, ahead, dealt = shown.take(rows), epoch - place["epoch"], _dealt(place)
+        then = shown.take(rows) if len(rows) < len(shown) else shown
+        ahead, dealt = epoch - place["epoch"], _dealt(place)
         if ahead < 0:
             return rows[:0]
         if ahead:

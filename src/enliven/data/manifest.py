@@ -45,6 +45,7 @@ class Manifest:
 
     def __init__(self, table: Any) -> None:
         self.table = table
+        self._groups: dict[tuple[str, ...], NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -77,8 +78,11 @@ class Manifest:
 
     def groups(self, *names: str) -> NDArray[np.int64]:
         """For each row a number that is the same where all of the columns are."""
-        columns = [np.unique(self.column(name), return_inverse=True)[1] for name in names]
-        return np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+        if names not in self._groups:  # seconds for a large folder
+            columns = [np.unique(self.column(name), return_inverse=True)[1] for name in names]
+            found = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+            self._groups[names] = found
+        return self._groups[names]
 
     def starts(self) -> Mapping[str, frozenset[int]]:
         """From which frames on clips were cut out of each source."""
