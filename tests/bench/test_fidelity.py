@@ -59,7 +59,7 @@ def test_a_ramp_has_no_seams_and_steps_at_edges_of_patches_are_seams() -> None:
     seamed = ramp + (torch.arange(16) // 4 * 6).to(torch.uint8)  # three of the six edges are 8 high instead of 2
     assert seams(seamed, 4) == pytest.approx((8 + 2) / 2 / 2)
     assert seams(seamed.transpose(2, 3), 4) == pytest.approx(2.5)
-    assert seams(seamed.roll(2, 3)[..., 2:], 4) < 1  # the same steps elsewhere
+    assert seams(seamed[..., 2:], 4) < 1  # the same steps elsewhere
 
 
 def test_what_looks_the_same_has_no_distance() -> None:
