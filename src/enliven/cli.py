@@ -32,7 +32,7 @@ app.command("enliven.commands.models:models", help="List the models and what the
 app.command("enliven.commands.doctor:doctor", help="Say what this machine can run, and what it lacks.")
 app.command("enliven.commands.encode:encode", help="Encode videos, or the drawn world, into shards to train on.")
 app.command("enliven.commands.failures:failures", help="Make negative examples to train on, by a model itself.")
-app.command("enliven.commands.train:train", help="Train a toon model by a recipe.")
+app.command("enliven.commands.train:train", help="Train a model, or a decoder, by a recipe.")
 app.command("enliven.commands.distill:distill", help="Make a model quick: a student in few steps without guidance.")
 
 toon = App(name="toon", help="The drawn world: portraits, clips and data whose truth is known.")
