@@ -25,6 +25,7 @@ FIRST_CHARACTER = 9_000_000
 KEPT_OUT = ("weather", "question", "story")  # spoken by voices that were kept out of training
 SEEN = (128, 128)  # height and width of what judges see
 UNTOLD = (Scene.HILLS, Scene.SUN)  # places whose caption does not name the colour of the wall
+PLACES = 2000  # that are tried
 PAUSE = 0.3  # seconds between the sentences of a long speech
 
 
@@ -78,12 +79,16 @@ class MovedCase(Case):
 
     @property
     def there(self) -> Character:
-        """The same person as then asked for; the caption tells the colours of wall and sweater, which are others."""
+        """The same person as then asked for; the caption tells the colours of wall and sweater, which are others.
+
+        Raises ConfigError for somebody whose skin stands out from walls of one colour only.
+        """
         here, chance = self.character, random.Random(f"moved {self.seed}")
-        while True:
+        for _ in range(PLACES):
             there = elsewhere(here, chance)
             if there.scene not in UNTOLD and there.wall.name != here.wall.name and there.cloth.name != here.cloth.name:
                 return there
+        raise ConfigError(f"there is no other place for person {self.seed}", hint="take another person")
 
     @property
     def half(self) -> int:
