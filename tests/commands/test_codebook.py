@@ -11,10 +11,10 @@ from PIL import Image
 from encoded_clips import write_clips
 from enliven.cli import run
 from enliven.commands.codebook import evenness
+from enliven.data import latents as module
 from enliven.data.encoded import EncodedClip
 from enliven.models.codebook import Codebook, CodebookParams, load_codebook
 from enliven.runtime.launch import process_rank
-from enliven.train import codebook as module
 from several_processes import run_together
 
 FIT = ("--size", "12", "--percentile", "90", "--held-out", "0.2", "-o")
