@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 
@@ -73,22 +74,28 @@ class Case:
         return replace(self, name=f"{self.name} silent", speech=silence(self.speech.seconds))
 
 
+@cache
+def another_place(seed: int) -> Character:
+    """A person elsewhere in another sweater; the caption tells the colours of wall and sweater, which are others.
+
+    Raises ConfigError for somebody whose skin stands out from walls of one colour only.
+    """
+    here, chance = sample_character(seed), random.Random(f"moved {seed}")
+    for _ in range(PLACES):
+        there = elsewhere(here, chance)
+        if there.scene not in UNTOLD and there.wall.name != here.wall.name and there.cloth.name != here.cloth.name:
+            return there
+    raise ConfigError(f"there is no other place for person {seed}", hint="take another person")
+
+
 @dataclass(frozen=True, slots=True)
 class MovedCase(Case):
     """Somebody who from half of the time on is asked to be elsewhere, in another sweater."""
 
     @property
     def there(self) -> Character:
-        """The same person as then asked for; the caption tells the colours of wall and sweater, which are others.
-
-        Raises ConfigError for somebody whose skin stands out from walls of one colour only.
-        """
-        here, chance = self.character, random.Random(f"moved {self.seed}")
-        for _ in range(PLACES):
-            there = elsewhere(here, chance)
-            if there.scene not in UNTOLD and there.wall.name != here.wall.name and there.cloth.name != here.cloth.name:
-                return there
-        raise ConfigError(f"there is no other place for person {self.seed}", hint="take another person")
+        """The same person as then asked for, see ``another_place``."""
+        return another_place(self.seed)
 
     @property
     def half(self) -> int:
