@@ -21,10 +21,8 @@ from enliven.train.autoencoder import DecoderObjective, picture_losses
 from enliven.train.batches import ClipBatches
 from enliven.train.trainer import Batch
 
-AROUND = (
-    0.6,
-    1.05,
-)  # times the noise with which the last step of sampling begins: of that step the decoder sees the guess
+# Times the noise with which the last step of sampling begins: what that step guesses is what the decoder gets.
+AROUND = (0.6, 1.05)
 
 
 class PolishingObjective(DecoderObjective):
