@@ -13,10 +13,11 @@ from enliven.data.clips import make_clip
 from enliven.data.encoded import load_encoded
 from enliven.data.groups import any_group
 from enliven.models.networks import save_network
+from enliven.systems.spec import PACKAGED
 from enliven.toonworld.voice import SHIPPED, load_speech
 from enliven.train.toon import train_toon
-from enliven.train.toon_clips import recorded
-from enliven.train.toon_recipe import Groups, ToonRecipe
+from enliven.train.toon_clips import mixed_batches, recorded
+from enliven.train.toon_recipe import Budget, Glimpses, Groups, ToonRecipe
 from tiny import tiny_networks
 from toon_recipes import short_recipe
 
@@ -76,3 +77,16 @@ def test_a_share_of_clips_sounds_recorded_and_looks_as_before() -> None:
     assert not torch.allclose(voices, pair.voices, atol=1e-3)
     made = [recorded(spoken, Random(seed), share=0.3) is not spoken for seed in range(200)]
     assert 40 < sum(made) < 80
+
+
+def test_glimpses_are_short_and_many(tmp_path: Path) -> None:
+    """A clip of soul-toon has a pivot and 12 latent frames; with 5 of them 13 clips cost what 6 did."""
+    glimpsing = replace(short_recipe("soul.toml", tmp_path), frames=61, glimpses=Glimpses(5, 0.5))
+    glimpsing = replace(glimpsing, weights=PACKAGED / "soul-toon")
+    train_toon(glimpsing, ["encoding"])
+    batches = mixed_batches(glimpsing, Budget(0, 1e-3, batch=6))
+    torch.manual_seed(0)
+    sizes = {tuple(batches.make()["clip"].latents.shape[::2][:2]) for _ in range(20)}
+    assert sizes == {(6, 13), (13, 6)}
+    everything = mixed_batches(replace(glimpsing, glimpses=Glimpses(0, 0.0)), Budget(0, 1e-3, batch=6))
+    assert {len(everything.make()["names"]) for _ in range(20)} == {6}

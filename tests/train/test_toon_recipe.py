@@ -7,7 +7,7 @@ import pytest
 
 from enliven.errors import RequestError
 from enliven.systems import MODELS
-from enliven.train.toon_recipe import ToonRecipe
+from enliven.train.toon_recipe import Glimpses, ToonRecipe
 from toon_recipes import short_recipe
 
 
@@ -30,3 +30,12 @@ def test_a_backbone_that_hears_one_voice_is_given_no_groups(recipe: ToonRecipe) 
 def test_a_part_that_is_not_there_is_refused(recipe: ToonRecipe, part: tuple[int, int]) -> None:
     with pytest.raises(RequestError, match="part"):
         replace(recipe, part=part)
+
+
+@pytest.mark.parametrize("glimpses", [Glimpses(2, 0.5), Glimpses(5, 1.5), Glimpses(5, -0.5)])
+def test_glimpses_of_nothing_new_are_refused(tmp_path: Path, glimpses: Glimpses) -> None:
+    """Two latent frames of soul-toon are those that a clip goes on from."""
+    soul = short_recipe("soul.toml", tmp_path)
+    replace(soul, glimpses=Glimpses(3, 0.5))
+    with pytest.raises(RequestError, match="glimpses of"):
+        replace(soul, glimpses=glimpses)

@@ -88,10 +88,13 @@ def train_lora(  # noqa: PLR0913 - all of them by name
     first_alone(lambda: save_lora(objective.learnt, file))
 
 
-def cuts(spec: ModelSpec, people: int = 1) -> Cutting:
-    """The training clips of a model: with a pivot, or stitched; several people are always seen."""
+def cuts(spec: ModelSpec, people: int = 1, frames: int | None = None) -> Cutting:
+    """The training clips of a model: with a pivot, or stitched; several people are always seen.
+
+    They have as many latent ``frames`` as when a video is made, or fewer.
+    """
     geometry = spec.geometry
-    frames, context = geometry.latents(geometry.frames), geometry.latents(geometry.context)
+    frames, context = frames or geometry.latents(geometry.frames), geometry.latents(geometry.context)
     if geometry.pivot:
         return PivotCuts(spec.arrange, frames, context)
     stitched = StitchedCuts(frames, context)

@@ -1,6 +1,7 @@
 """Clips of the drawn world as a backbone learns from them: encoded once, mixed as the recipe says."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -88,9 +89,19 @@ def batch_of(clips: int, people: int) -> int:
 
 
 def mixed_batches(recipe: ToonRecipe, budget: Budget) -> MixedBatches:
-    """Clips of one person, and groups as often as the recipe says."""
+    """Clips of one person, groups and glimpses as often as the recipe says."""
     kinds = [
         (each.share, clip_batches(recipe, budget, f"{name}-encoded", people)) for name, people, each in recipe.groups
     ]
-    alone = 1 - sum(share for share, _ in kinds)
-    return MixedBatches([(alone, clip_batches(recipe, budget, "encoded")), *kinds])
+    alone = clip_batches(recipe, budget, "encoded")
+    if recipe.glimpses.share:
+        kinds.append((recipe.glimpses.share, _glimpsed(alone, recipe)))
+    return MixedBatches([(1 - sum(share for share, _ in kinds), alone), *kinds])
+
+
+def _glimpsed(batches: ClipBatches, recipe: ToonRecipe) -> ClipBatches:
+    """The same clips, cut shorter; a batch has as many more as make up for it."""
+    spec, frames, glimpsed = find_model(recipe.model), recipe.glimpses.frames, copy(batches)
+    whole = spec.geometry.latents(spec.geometry.frames)
+    glimpsed.cut, glimpsed.batch = cuts(spec, frames=frames), round(batches.batch * (whole + 1) / (frames + 1))
+    return glimpsed

@@ -34,6 +34,17 @@ class Groups:
 
 
 @dataclass(frozen=True, slots=True)
+class Glimpses:
+    """The ``share`` of the backbone's batches that hold short clips, of so many latent ``frames``, and more of them.
+
+    What a caption says is seen in any frame: so several times as many captions are learnt from in the same time.
+    """
+
+    frames: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class ToonRecipe:
     """Everything that decides what a toon model becomes.
 
@@ -45,8 +56,9 @@ class ToonRecipe:
     the size, before that at full size; a codebook of so many ``centroids`` is fitted. Pictures of the efficient decoder
     are to look real to a discriminator, as strongly as ``adversarial`` says.
     ``warm_start`` begins with the weights already there instead of from chance. With ``pairs`` and ``trios`` the
-    backbone also learns who says what, from clips of two and of three people. Several processes draw and encode side
-    by side when each does another ``part``: the first number of it, counted from 0, of as many as the second says.
+    backbone also learns who says what, from clips of two and of three people; with ``glimpses``, more of what captions
+    say. Several processes draw and encode side by side when each does another ``part``: the first number of it, counted
+    from 0, of as many as the second says.
     At last a ``lora`` may learn (``adapting``) beside the backbone. Where a clip moves, errors weigh up to
     ``1 + moving_weight`` times as much. Of the weights with which a backbone begins, a share is ``kept`` in the mean.
     """
@@ -73,6 +85,7 @@ class ToonRecipe:
     part: tuple[int, int] = (0, 1)
     pairs: Groups = field(default_factory=lambda: Groups(0, 0.0))
     trios: Groups = field(default_factory=lambda: Groups(0, 0.0))
+    glimpses: Glimpses = field(default_factory=lambda: Glimpses(0, 0.0))
     hearing: Budget = field(default_factory=lambda: Budget(15, 1.5e-3))
     reading: Budget = field(default_factory=lambda: Budget(3, 2e-3, batch=40, muon_gain=8.0))
     autoencoder: Budget = field(default_factory=lambda: Budget(40, 1e-3, batch=8, muon_gain=12.0))
@@ -89,8 +102,19 @@ class ToonRecipe:
             raise RequestError(f"part {first} of {count}", hint="count parts from 0: [0, 2] and [1, 2] are all of two")
         if self.adversarial < 0:
             raise RequestError(f"adversarial is {self.adversarial:g}", hint="give 0 for no such phase, or more")
+        if not 0 <= self.glimpses.share <= 1 or (self.glimpses.share and self.glimpses.frames < self.shortest):
+            raise RequestError(
+                f"glimpses of {self.glimpses.frames} latent frames, {self.glimpses.share:g} of all batches",
+                hint=f"give {self.shortest} frames or more and a share from 0 to 1",
+            )
         if self.groups and find_model(self.model).geometry.pivot:
             raise RequestError(f"{self.model} hears one voice", hint="leave out pairs and trios")
+
+    @property
+    def shortest(self) -> int:
+        """How many latent frames a clip has at least that goes on from another: one is new."""
+        geometry = find_model(self.model).geometry
+        return geometry.latents(geometry.context) + 1
 
     @property
     def world(self) -> World:
