@@ -216,7 +216,7 @@ def _mark(check: Mapping[str, Any]) -> str:
 def _changed(folder: Path, root: Path, since: str = "") -> str:
     """The last commit that changed weights, after that of ``since``; empty where there is none, or no history."""
     span = [f"{since.removesuffix('-dirty')}..HEAD"] if since else []
-    command = ["git", "-C", str(root), "log", "-1", "--format=%h", *span, "--", str(folder), ":(exclude)*.md"]
+    command = ["git", "-C", str(root), "log", "-1", "--format=%h", *span, "--", f":(glob){folder}/**/*.safetensors"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
