@@ -91,7 +91,7 @@ def _reading(recipe: ToonRecipe, on_progress: OnProgress) -> None:
 def _codebook(recipe: ToonRecipe, on_progress: OnProgress) -> None:
     """What latents look like, for models that repair what a clip hands to the next."""
     if recipe.centroids:
-        wanted = CodebookRecipe(size=recipe.centroids, per_centroid=True)
+        wanted = CodebookRecipe(size=recipe.centroids, per_centroid=recipe.per_centroid)
         save_codebook(
             fit_codebook(recipe.folder / "encoded", wanted, on_progress=on_progress), recipe.weights / "codebook"
         )
