@@ -58,18 +58,23 @@ class AvatarPipeline:
         *,
         device: str = "auto",
         parallel: Parallel | None = None,
+        request: GenerateRequest | None = None,
         on_progress: OnProgress = ignore_progress,
     ) -> "AvatarPipeline":
         """A model by name, or the one that a folder of ``choices.weights`` is for; without either, the default.
 
         It runs on a GPU where there is one, in the memory that there is; the plan is in ``execution``. With
         ``parallel``, as many processes as it says share the work: ``torchrun`` starts them, all of them load the
-        model and then call it alike, and each has the whole video. Raises RequestError, also for
-        a model that does not fit, ConfigError, WeightsError, MissingExtra.
+        model and then call it alike, and each has the whole video. A large model that lacks something for the
+        ``request`` is refused before its weights are read. Raises RequestError, also for a model that does not fit,
+        ConfigError, WeightsError, MissingExtra.
         """
         mesh = None if parallel is None else join(parallel, device)
         place = chosen_device(device) if mesh is None else str(mesh.device)
-        return cls.opened(open_model(model, choices.absolute(), place, mesh), on_progress)
+        opening = open_model(model, choices.absolute(), place, mesh)
+        if request is not None:
+            opening.check(request.apply(opening.spec))
+        return cls.opened(opening, on_progress)
 
     @classmethod
     def opened(cls, opening: Opening, on_progress: OnProgress = ignore_progress) -> "AvatarPipeline":

@@ -2,11 +2,27 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from enliven.bench.cards import CARD, ROOT, Report, card, find_recipe, find_reports, shipped, write_cards
+from enliven.bench.cards import (
+    CARD,
+    JUDGES,
+    ROOT,
+    Report,
+    card,
+    find_recipe,
+    find_reports,
+    judges_card,
+    shipped,
+    write_cards,
+)
+from enliven.judges.face import FaceJudge
+from enliven.judges.quality import QualityJudge
 from enliven.systems import MODELS
 from enliven.systems.spec import PACKAGED
 
@@ -14,7 +30,7 @@ ROW = re.compile(r"^\| (?P<name>[^|*]+) \| (?P<value>[^|]+) \| (?P<target>[^|]*)
 LINK = re.compile(r"\[`(benchmarks/[^`]+)`\]")
 
 
-@pytest.mark.parametrize("name", [spec.name for spec in shipped()])
+@pytest.mark.parametrize("name", [*(spec.name for spec in shipped()), JUDGES])
 def test_a_card_names_every_file_that_ships(name: str) -> None:
     folder = PACKAGED / name
     told = set(re.findall(r"`([^`\s]+\.(?:safetensors|json))`", (folder / CARD).read_text(encoding="utf-8")))
@@ -36,6 +52,50 @@ def test_the_numbers_of_a_card_are_those_of_the_reports_it_cites(name: str) -> N
         rows = [(row["name"].strip(), row["value"].strip()) for row in ROW.finditer(section.split("## ")[0])]
         want = [(name, f"{check['value']} {check['unit']}".strip()) for _, name, check in report.checks()]
         assert rows == want
+
+
+def test_the_card_of_the_judges_has_the_numbers_of_the_notes_it_cites() -> None:
+    text = (PACKAGED / JUDGES / CARD).read_text(encoding="utf-8")
+    for judge, told in ((FaceJudge, "| mouth_open correlation |"), (QualityJudge, "| latents, mosaic |")):
+        section = text.split(f"## `{judge.name}`, measured on ")[1].split("## ")[0]
+        (cited,) = LINK.findall(section)
+        rows = [line for line in section.splitlines() if line.startswith("|")]
+        assert any(row.startswith(told) for row in rows)
+        assert set(rows) <= set((ROOT / cited).read_text(encoding="utf-8").splitlines())
+    assert "clean face accuracy" not in text, "that was another judge's"
+    assert text.rstrip().endswith("Apache-2.0, as the code.")
+
+
+def test_a_card_tells_judges_that_changed_after_they_were_measured(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"]
+        made = subprocess.run(["git", "-C", str(tmp_path), *who, *words], capture_output=True, text=True, check=True)
+        return made.stdout.strip()
+
+    folder, weights = tmp_path / "weights", {"a": torch.ones(2, 3)}
+    folder.mkdir()
+    (tmp_path / "benchmarks").mkdir()
+    save_file(weights, folder / f"{FaceJudge.name}.safetensors")
+    git("init")
+    git("add", "weights")
+    git("commit", "-m", "weights")
+    first = git("rev-parse", "--short", "HEAD")
+    note = f"- commit: {first}\n\n| measure | drawn |\n| --- | --- |\n| yaw correlation | 0.9 |\n"
+    (tmp_path / "benchmarks" / "2026-01-01-judges.md").write_text(note)
+    now = judges_card(folder, tmp_path)
+    assert f"came with commit {first}" in now
+    assert "| yaw correlation | 0.9 |" in now
+    assert "changed after" not in now
+    save_file({"a": torch.zeros(2, 3)}, folder / f"{FaceJudge.name}.safetensors")
+    (folder / "config.json").write_text("{}")
+    git("add", "weights")
+    git("commit", "-m", "other weights")
+    second = git("rev-parse", "--short", "HEAD")
+    (folder / "config.json").write_text('{"taught_with": {}}')
+    git("commit", "-am", "what is said of them")
+    later = judges_card(folder, tmp_path)
+    assert "The weights changed after this was measured" in later
+    assert f"came with commit {second}" in later, "what is said beside weights changes none"
 
 
 def test_the_recipe_of_a_model_is_found() -> None:
@@ -88,3 +148,5 @@ def test_cards_are_written_for_what_is_there(tmp_path: Path) -> None:
     (written,) = write_cards(tmp_path / "weights", tmp_path)
     assert written == tmp_path / "weights" / "longcat-toon" / CARD
     assert "Nothing yet" in written.read_text(encoding="utf-8")
+    (tmp_path / "weights" / JUDGES).mkdir()
+    assert write_cards(tmp_path / "weights", tmp_path) == [written, tmp_path / "weights" / JUDGES / CARD]

@@ -13,7 +13,8 @@ from enliven.cli import run
 from enliven.commands.generate import free_folder
 from enliven.media.video import read_video
 from enliven.pipeline import AvatarPipeline
-from published_folders import write_lora
+from enliven.systems import opening
+from published_folders import write_all, write_lora
 from tiny import write_speech
 
 TALK = ["generate", "--model", "tiny", "--portrait", "me.png", "--audio", "speech.wav"]
@@ -57,6 +58,33 @@ def test_what_cannot_go_well_is_refused_before_the_model_is_loaded(
     assert run(["generate", "--model", "tiny", "--audio", "talk.mp4", *wrong]) == 2
     assert capsys.readouterr().err.count("error:") == 1
     assert (here / "talk.mp4").read_bytes() == held
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--decoder", "efficient"], "this model has no decoder 'efficient'"),
+        (["--lora", "missing.safetensors"], "there is no LoRA at"),
+        (["--lora", "other.safetensors"], "1 of 1 layers of the LoRA"),
+    ],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_a_large_published_model_lacks_is_refused_before_its_weights_are_read(
+    asked: list[str],
+    told: str,
+    dry: list[str],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_all(here / "published")
+    write_lora(here / "other.safetensors", {"blocks.9.attn.qkv": (192, 64, 3)})
+    monkeypatch.setattr(opening, "SMALL", 0)
+    monkeypatch.setattr(opening.Opening, "load", lambda *_: pytest.fail("weights were read"))
+    large = ["--weights", str(here / "published" / "LongCat-Video-Avatar-1.5")]
+    assert run(["generate", *large, "--portrait", "me.png", "--audio", "speech.wav", *asked, *dry]) in (1, 2)
+    assert told in capsys.readouterr().err
     assert not (here / "runs").exists()
 
 

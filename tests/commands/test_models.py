@@ -1,5 +1,6 @@
 """The list of models, what is said of folders of weights, and what would be fetched."""
 
+import json
 import shlex
 import shutil
 from dataclasses import replace
@@ -11,9 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from enliven.cli import run
 from enliven.commands.models import description
+from enliven.errors import WeightsError
+from enliven.models.layered import write_label
 from enliven.models.networks import save_networks
+from enliven.runtime.choices import Choices
 from enliven.systems import MODELS, offered
-from enliven.systems.spec import PACKAGED
+from enliven.systems.opening import open_model
+from enliven.systems.spec import PACKAGED, ModelSpec
 from published_folders import lora_key, write_all, write_lora
 from tiny import tiny_networks
 
@@ -206,6 +211,28 @@ def test_folders_saved_here_and_mixed_up(tmp_path: Path, capsys: pytest.CaptureF
     shown, error = refused(tmp_path, capsys)
     assert shown.count(": fits\n") == 4
     assert "the text beside it for text of 96 numbers a token" in error
+
+
+def test_a_text_encoder_that_a_backbone_was_not_taught_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has the same widths, and all it reads would be nonsense."""
+    write_label(tmp_path, "soul-toon", PACKAGED / "soul-toon")
+    assert run(["models", "check", str(tmp_path)]) == 0
+    capsys.readouterr()
+    shutil.copytree(PACKAGED / "longcat-toon" / "text", tmp_path / "text")
+    shown, error = refused(tmp_path, capsys)
+    assert shown.count(": fits\n") == 6
+    assert "was taught with another text than that in" in error
+    with pytest.raises(WeightsError, match="taught with another text"):
+        open_model(None, Choices(weights=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "spec", [spec for spec in offered() if (PACKAGED / spec.name).is_dir()], ids=lambda spec: spec.name
+)
+def test_backbones_that_ship_say_what_they_were_taught_with(spec: ModelSpec) -> None:
+    """Weights that were saved without: ``enliven.models.marks.mark_backbone``."""
+    told = json.loads((PACKAGED / spec.name / "backbone" / "config.json").read_text())
+    assert set(told["taught_with"]) == {"text", "audio", "autoencoder"}
 
 
 def test_any_other_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,13 +131,25 @@ def test_a_lora_that_is_missing_is_an_error(place: Path) -> None:
     open_model("longcat-1.5-undistilled", Choices(weights=place / NEW))
 
 
+def test_a_lora_of_another_model_is_told_before_any_is_read(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "read_lora", lambda path: pytest.fail(f"{path} was read"))
+    deep = write_lora(tmp_path / "deep.safetensors", {"blocks.7.attn.qkv": (192, 64, 3)})
+    wide = write_lora(tmp_path / "wide.safetensors", {"blocks.0.ffn.w1": (256, 65, 1)})
+    for path, told in ((deep, "are not in this network"), (wide, "have another size here")):
+        for model in ("longcat-1.5", "longcat-1.5-int8"):
+            with pytest.raises(WeightsError, match=rf"1 of 1 layers of the LoRA {path} {told}"):
+                open_model(model, Choices(weights=written / NEW, loras=(str(path),)))
+
+
 def test_expressiveness_needs_a_distilled_model_and_a_number(written: Path) -> None:
     with pytest.raises(RequestError, match="longcat has no expressiveness"):
         open_model("longcat", Choices(weights=written / OLD, expressiveness=0.5))
     with pytest.raises(RequestError, match="longcat-video-fast has no expressiveness"):
         open_model("longcat-video-fast", Choices(weights=written / "LongCat-Video", expressiveness=0.5))
     with pytest.raises(ConfigError, match="strength nan"):
-        open_model("longcat-1.5", Choices(weights=written / NEW, expressiveness=float("nan"))).load()
+        open_model("longcat-1.5", Choices(weights=written / NEW, expressiveness=float("nan")))
 
 
 def test_models_and_folders_that_do_not_belong_together_are_told_apart(written: Path, tmp_path: Path) -> None:
@@ -273,6 +285,14 @@ def test_what_a_large_model_lacks_is_told_before_it_is_read(
         open_model(None, Choices(weights=saved_soul))
     with pytest.raises(error, match=told):
         AvatarPipeline.load(None, Choices(weights=saved_soul), device="cpu")
+
+
+def test_what_a_large_model_lacks_for_a_request_is_told_before_it_is_read(saved_soul: Path) -> None:
+    request = GenerateRequest(seconds=0.2, decoder="best")
+    with pytest.raises(RequestError, match="has no decoder 'best'"):
+        AvatarPipeline.load(None, Choices(weights=saved_soul), device="cpu", request=request)
+    with pytest.raises(WeightsError, match="cut short"):
+        AvatarPipeline.load(None, Choices(weights=saved_soul), device="cpu", request=replace(request, decoder="full"))
 
 
 def test_a_large_model_of_several_is_told_before_it_is_read(saved_soul: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from enliven.errors import RequestError
+from enliven.errors import RequestError, WeightsError
 from enliven.models.lora import attach_lora, read_lora
-from enliven.models.networks import load_network, save_networks
+from enliven.models.networks import find_parts, load_network, save_network, save_networks
 from enliven.systems.longcat import ReferenceSkip
 from enliven.train.backbones import LoraChoice, LoraFlow, cuts, listening, train_backbone, train_lora
 from enliven.train.cuts import PivotCuts, StitchedCuts
@@ -47,6 +47,9 @@ def test_what_a_backbone_learnt_is_saved(weights: Path, tmp_path: Path) -> None:
     train_backbone(config(tmp_path / "run"), FlowObjective(network), batches(), tiny_spec(), weights)
     after = load_network(weights / "backbone").state_dict()
     assert sum(not torch.equal(value, before[name]) for name, value in after.items()) > 20
+    save_network(tiny_networks(1).text, weights / "text")
+    with pytest.raises(WeightsError, match="taught with another text"):
+        find_parts(weights)
 
 
 @pytest.mark.parametrize("recompute", [False, True])

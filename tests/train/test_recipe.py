@@ -1,5 +1,6 @@
 """A backbone learns from shards: published folders in miniature, few steps, as the examples say."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -157,6 +158,7 @@ def test_all_of_soul_learns_its_gates_too(tmp_path: Path) -> None:
     assert {name for name in learnt if "audio_gate" in name} <= moved
     assert len(moved) > 0.9 * len(learnt)
     assert AvatarPipeline.load(choices=Choices(weights=tmp_path / "learnt")).spec.name == "soul-toon"
+    assert "text" in json.loads((tmp_path / "learnt" / "backbone" / "config.json").read_text())["taught_with"]
 
 
 def test_what_is_encoded_meanwhile_waits_for_the_next_run(tmp_path: Path) -> None:

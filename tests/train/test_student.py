@@ -1,6 +1,7 @@
 """A student by a recipe: what is written, what is shared with the teacher, and what is refused."""
 
 import itertools
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from enliven.diffusion.solvers import Renoise
 from enliven.errors import RequestError, WeightsError
 from enliven.models.layered import write_label
 from enliven.models.lora import Adapter, read_lora
+from enliven.models.marks import mark
 from enliven.models.networks import load_networks, save_networks
 from enliven.pipeline import AvatarPipeline
 from enliven.runtime.choices import Choices
@@ -86,6 +88,8 @@ def test_a_student_has_a_backbone_of_its_own_and_its_teachers_ears(recipe: Stude
     assert any((learnt[name] - before[name]).abs().max() > 1e-3 for name in before)
     ears = pipeline.networks.audio.state_dict()
     assert all(torch.equal(value, ears[name]) for name, value in teacher.audio.state_dict().items())
+    told = json.loads((recipe.weights / "backbone" / "config.json").read_text())["taught_with"]
+    assert told == {name: mark(recipe.teacher / name, name) for name in ("text", "audio", "autoencoder")}
 
 
 def test_a_finished_run_is_not_trained_again(recipe: StudentRecipe) -> None:

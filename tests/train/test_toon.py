@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from encoded_clips import write_clips
 from enliven.errors import RequestError
+from enliven.models.codebook import read_codebook_params
 from enliven.models.longcat import LongCatParams
 from enliven.models.networks import load_networks
 from enliven.models.vae import ToonAutoencoderParams
@@ -15,7 +17,7 @@ from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.systems import MODELS, find_model
 from enliven.systems.spec import ModelSpec
-from enliven.train.toon import STAGES, Budget, blended, train_toon
+from enliven.train.toon import STAGES, Budget, ToonRecipe, blended, train_toon
 from toon_recipes import short_recipe
 
 
@@ -61,6 +63,13 @@ def test_every_stage_takes_steps_and_the_model_speaks(
         train_toon(replace(recipe, warm_start=True, kept=0.5), ["backbone"])
         halves.append(load_networks(recipe.weights).backbone.state_dict())
     assert all(torch.equal(halves[1][name], value) for name, value in halves[0].items())
+
+
+@pytest.mark.parametrize("said", [{}, {"per_centroid": False}])
+def test_a_codebook_has_the_kind_of_radius_that_the_recipe_says(said: dict[str, bool], tmp_path: Path) -> None:
+    write_clips(tmp_path / "encoded")
+    train_toon(ToonRecipe(tmp_path, tmp_path / "weights", centroids=4, **said), ["codebook"])
+    assert read_codebook_params(tmp_path / "weights" / "codebook").per_centroid == said.get("per_centroid", True)
 
 
 def test_two_networks_are_blended_weight_by_weight() -> None:

@@ -2,8 +2,9 @@
 
     python -m enliven.bench.cards
 
-writes ``README.md`` beside the weights of every model. Sizes are read from the files, numbers from ``benchmarks``,
-recipes from ``examples``; nothing is typed in. Every new report does the same; run it when anything else changes.
+writes ``README.md`` beside the weights of every model, and of the judges. Sizes are read from the files, numbers from
+``benchmarks``, recipes from ``examples``; nothing is typed in. Every new report does the same; run it when anything
+else changes.
 """
 
 import argparse
@@ -17,6 +18,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from enliven.bench.judge_notes import JudgeNote, find_notes
+from enliven.judges.face import FaceJudge
+from enliven.judges.quality import QualityJudge
 from enliven.media.storage import replacing
 from enliven.models.layered import read_label
 from enliven.models.stored import read_headers
@@ -29,10 +33,16 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[3]
 BENCHMARKS = "benchmarks"
 CARD = "README.md"
+JUDGES = "judges"  # the folder of their weights
 LICENCE = "Apache-2.0"
 DATA = (
     "Drawn people only: every picture, movement and caption comes from `enliven.toonworld`, and every voice is "
     "synthetic; no photograph, recording of a person or published data set is in it."
+)
+JUDGED = (
+    "`python -m enliven.train.judging FOLDER` draws people in several poses, half of them seen through the autoencoder "
+    "of `longcat-toon`, spoils some of the pictures and teaches the judges; what is true of each is known exactly. "
+    "`python -m enliven.train.examining` asks them about people they have never seen."
 )
 LESSONS = {"imitating": "imitation", "minutes": "matching"}  # of a student
 UNSAID = {each.name: each.default for each in fields(StudentRecipe)}  # what holds where a recipe says nothing
@@ -99,21 +109,41 @@ def card(spec: ModelSpec, folder: Path, root: Path = ROOT) -> str:
     return "\n".join([*lines, *_limits(spec, reports), "", "## Licence", "", f"{LICENCE}, as the code."]) + "\n"
 
 
+def judges_card(folder: Path, root: Path = ROOT) -> str:
+    """The card of the judges whose weights are in ``folder``; ``root`` is that of the repository."""
+    notes = find_notes(root / BENCHMARKS)
+    lines = ["# Judges of the toon world", "", "They look at the frames of a finished video, each by itself.", ""]
+    lines += [f"- `{judge.name}`: {_first_sentence(judge)}" for judge in (FaceJudge, QualityJudge)]
+    lines += [*_files(folder), "", "## Data and recipe", "", DATA, "", JUDGED]
+    for note in notes:
+        lines += ["", f"`{note.judge}`: {note.teaching}"]
+    lines += ["", f"These weights came with commit {_changed(folder, root) or 'unknown'}."]
+    for note in notes:
+        lines += _noted(note, folder, root)
+    limits = [
+        "",
+        "## Limits",
+        "",
+        f"- {LIMITS[0]}",
+        "- What each of them takes for what it is not is told in its note.",
+    ]
+    return "\n".join([*lines, *limits, "", "## Licence", "", f"{LICENCE}, as the code."]) + "\n"
+
+
 def title_row(title: str, note: str = "") -> str:
     """The row of a table above the checks of a part, with a note on how they were made."""
     return f"| **{title}** ({note}) | | | |" if note else f"| **{title}** | | | |"
 
 
 def write_cards(weights: Path = PACKAGED, root: Path = ROOT) -> list[Path]:
-    """Write the cards of all models that ship; returns their files. Raises StorageError."""
-    written = []
-    for spec in shipped(weights):
-        place = weights / spec.name / CARD
-        text = card(spec, weights / spec.name, root)
+    """Write the cards of the models and judges that ship; returns their files. Raises StorageError."""
+    texts = {weights / spec.name / CARD: card(spec, weights / spec.name, root) for spec in shipped(weights)}
+    if (weights / JUDGES).is_dir():
+        texts[weights / JUDGES / CARD] = judges_card(weights / JUDGES, root)
+    for place, text in texts.items():
         with replacing(place) as part:
             part.write_text(text, encoding="utf-8")
-        written.append(place)
-    return written
+    return list(texts)
 
 
 def refresh_cards(folder: Path, weights: Path = PACKAGED, root: Path = ROOT) -> list[Path]:
@@ -123,7 +153,18 @@ def refresh_cards(folder: Path, weights: Path = PACKAGED, root: Path = ROOT) -> 
 
 
 def _networks(spec: ModelSpec, folder: Path) -> list[str]:
-    label = read_label(folder)
+    label, lines = read_label(folder), _files(folder)
+    if label is not None:
+        lines += ["", f"What is not here is that of `{Path(label.over).name}`, over which this folder lies."]
+    tall, wide = spec.size
+    return [
+        *lines,
+        "",
+        f"Videos are {wide} x {tall} at {spec.geometry.fps} frames a second, made in {spec.steps} steps.",
+    ]
+
+
+def _files(folder: Path) -> list[str]:
     lines = ["", "## Networks", "", "| network | weights | file | MiB |", "|---|---|---|---|"]
     for path in sorted(folder.rglob("*.safetensors")):
         inside = path.relative_to(folder)
@@ -131,12 +172,12 @@ def _networks(spec: ModelSpec, folder: Path) -> list[str]:
         name = inside.parent.as_posix() if inside.parent.name else inside.stem
         lines.append(f"| {name} | {weights / 1e6:.2f} M | `{inside.as_posix()}` | {path.stat().st_size / 2**20:.1f} |")
     others = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if _tells(path)]
-    lines += ["", f"Beside them: {', '.join(f'`{name}`' for name in others)}."]
-    if label is not None:
-        lines += ["", f"What is not here is that of `{Path(label.over).name}`, over which this folder lies."]
-    height, width = spec.size
-    lines += ["", f"Videos are {width} x {height} at {spec.geometry.fps} frames a second, made in {spec.steps} steps."]
-    return lines
+    return lines + (["", f"Beside them: {', '.join(f'`{name}`' for name in others)}."] if others else [])
+
+
+def _first_sentence(judge: type) -> str:
+    sentence = (judge.__doc__ or "").split("\n\n")[0]
+    return sentence[0].lower() + sentence[1:]
 
 
 def _tells(path: Path) -> bool:
@@ -201,6 +242,16 @@ def _measured(report: Report, folder: Path, root: Path) -> list[str]:
     return lines
 
 
+def _noted(note: JudgeNote, folder: Path, root: Path) -> list[str]:
+    path = note.path.relative_to(root).as_posix()
+    lines = ["", f"## `{note.judge}`, measured on {note.date}", "", f"[`{path}`](../../../../{path})"]
+    if note.commit and _changed(folder / f"{note.judge}.safetensors", root, since=note.commit):
+        lines += ["", "**The weights changed after this was measured.**"]
+    for table in note.tables():
+        lines += ["", *table]
+    return lines
+
+
 def _limits(spec: ModelSpec, reports: Sequence[Report]) -> list[str]:
     missed = [name for report in reports for _, name, check in report.checks() if not check["passed"]]
     lines = ["", "## Limits", "", *(f"- {each}" for each in LIMITS)]
@@ -216,7 +267,19 @@ def _mark(check: Mapping[str, Any]) -> str:
 def _changed(folder: Path, root: Path, since: str = "") -> str:
     """The last commit that changed weights, after that of ``since``; empty where there is none, or no history."""
     span = [f"{since.removesuffix('-dirty')}..HEAD"] if since else []
-    command = ["git", "-C", str(root), "log", "-1", "--format=%h", *span, "--", str(folder), ":(exclude)*.md"]
+    command = [
+        "git",
+        "-C",
+        str(root),
+        "log",
+        "-1",
+        "--format=%h",
+        *span,
+        "--",
+        str(folder),
+        ":(exclude)*.md",
+        ":(exclude)*.json",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

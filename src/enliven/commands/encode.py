@@ -196,7 +196,7 @@ def require_same(path: Path, spec: "ModelSpec", networks: Sequence[Any], fps: in
     Raises ConfigError where they are of others: a batch has one of each.
     """
     from enliven.media.storage import replacing
-    from enliven.models.networks import sampled
+    from enliven.models.weights import sampled
 
     digest = sha256()
     for network in networks:

@@ -30,6 +30,7 @@ from enliven.errors import Cancelled, StorageError
 
 if TYPE_CHECKING:
     from enliven.pipeline import AvatarPipeline
+    from enliven.request import GenerateRequest
     from enliven.run import Record
     from enliven.runtime.choices import Choices
     from enliven.runtime.mesh import Parallel
@@ -84,7 +85,7 @@ def generate(
         if made.dry_run:
             told = plan.describe(find(whole.model, whole.choices()), whole.request(), tell)
         else:
-            pipeline = load(whole.model, whole.choices(), tell, shared)
+            pipeline = load(whole.model, whole.choices(), tell, shared, whole.request())
             folder, began = made.run or free_folder(RUNS / (output.stem if output else "run")), time.perf_counter()
             with resumable(folder):
                 video = start(pipeline, whole.request(), folder, path, tell)
@@ -118,7 +119,11 @@ def resume(folder: Path, /, *, running: Running = ALONE) -> None:
 
 
 def load(
-    model: str | None, choices: "Choices", tell: "OnProgress", shared: "Parallel | None" = None
+    model: str | None,
+    choices: "Choices",
+    tell: "OnProgress",
+    shared: "Parallel | None" = None,
+    request: "GenerateRequest | None" = None,
 ) -> "AvatarPipeline":
     """``AvatarPipeline.load``, telling that the model is being loaded. Raises RequestError, WeightsError."""
     from enliven.models.networks import PARTS
@@ -130,7 +135,7 @@ def load(
     give_back_large()
     name = choose_model(model, choices.weights).name
     tell(Progress(f"loading {name}", 0, len(PARTS)))
-    return AvatarPipeline.load(model, choices, parallel=shared, on_progress=tell)
+    return AvatarPipeline.load(model, choices, parallel=shared, request=request, on_progress=tell)
 
 
 def find(model: str | None, choices: "Choices") -> "Opening":

@@ -63,7 +63,7 @@ def show(name: str, *, variant: str | None = None, base: Path | None = None) -> 
 
 @models.command
 def check(folder: Path, *, variant: str | None = None, base: Path | None = None) -> None:
-    """Compare all weights of a folder with the networks they are for, by their headers: no tensor is read.
+    """Compare all weights of a folder with the networks they are for, by their headers; and these with each other.
 
     Args:
         folder: A published folder, or one that was saved here.
@@ -72,6 +72,7 @@ def check(folder: Path, *, variant: str | None = None, base: Path | None = None)
 
     """
     from enliven.commands.console import say
+    from enliven.models.marks import require_marked
     from enliven.models.networks import shapes_of
 
     faults: list[WeightsError] = []
@@ -95,6 +96,7 @@ def check(folder: Path, *, variant: str | None = None, base: Path | None = None)
     if not faults:
         try:
             shapes_of(parts)
+            require_marked({name: part.folder for name, part in parts.items()})
         except WeightsError as error:
             faults.append(error)
     if faults:

@@ -89,7 +89,7 @@ class Attached:
 
     @strength.setter
     def strength(self, value: float) -> None:
-        _check(value)
+        check_strength(value)
         for adapter in self._adapters:
             adapter.strength = value
 
@@ -118,7 +118,7 @@ def attach_lora(network: nn.Module, lora: Lora, strength: float = 1.0) -> Attach
 
     Raises WeightsError, and changes nothing, unless all its layers are there and fit.
     """
-    _check(strength)
+    check_strength(strength)
     layers = _layers(network, lora)
     dtype = next(value.dtype for value in network.parameters() if value.is_floating_point())
     adapters, remove = [], []
@@ -139,7 +139,7 @@ def merge_lora(network: nn.Module, lora: Lora, strength: float = 1.0) -> None:
     Merging once more with the strength negated undoes it, exact to the rounding of the weights. Raises WeightsError,
     and changes nothing, unless all its layers are there, fit, and have ordinary weights.
     """
-    _check(strength)
+    check_strength(strength)
     layers = _layers(network, lora)
     small = [name for name, layer in layers.items() if isinstance(layer, QuantisedLinear)]
     if small:
@@ -218,7 +218,8 @@ def _removal(layer: nn.Module, name: str) -> Callable[[], None]:
     return lambda: delattr(layer, name)
 
 
-def _check(strength: float) -> None:
+def check_strength(strength: float) -> None:
+    """Raise ConfigError for a strength that is no number."""
     if not math.isfinite(strength):
         raise ConfigError(f"a LoRA of strength {strength}", hint="give a number, 1 for as trained")
 

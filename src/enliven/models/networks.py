@@ -26,13 +26,14 @@ from enliven.models.codebook import Codebook, read_codebook_params, save_codeboo
 from enliven.models.layered import saved_parts
 from enliven.models.longcat import LongCat, LongCatParams
 from enliven.models.lora import Adapter
+from enliven.models.marks import TAUGHT_WITH, mark_backbone, require_marked
 from enliven.models.published import Part, open_published, require_fit
 from enliven.models.releases import Release, recognise
 from enliven.models.text import TextEncoder, TextParams, read_tokenizer
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams, VideoAutoencoder
 from enliven.models.wan import Wan, WanParams
 from enliven.models.wan_autoencoder import WanAutoencoder, WanAutoencoderParams
-from enliven.models.weights import EXACT, save_weights
+from enliven.models.weights import EXACT, sampled, save_weights
 from enliven.models.whisper import WhisperParams, new_whisper
 
 AUDIO = "audio"  # which a model that hears nothing has not
@@ -42,7 +43,6 @@ CODEBOOK = "codebook"
 DECODER = "autoencoder-"  # before the name of a decoder
 FULL = "full"  # the name of the decoder that belongs to the encoder
 TOKENIZER = "tokenizer.json"
-SAMPLED = 64  # values of a tensor that tell it from another
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +181,16 @@ def find_parts(folder: Path, variant: str | None = None, base: Path | None = Non
 
     What hears is among them where the backbone does.
 
-    Raises WeightsError, also for published weights that do not fit.
+    Raises WeightsError, also for published weights that do not fit, and for a backbone taught with other encoders.
     """
     if published_in(folder) is None:
         there = saved_parts(folder)
         places = {name: there.get(name, folder / name) for name in PARTS}
         if getattr(read_params(places[PARTS[0]] / "config.json"), AUDIO, None) is None:
             del places[AUDIO]
-        return {name: saved_part(place, name) for name, place in places.items()}
+        parts = {name: saved_part(place, name) for name, place in places.items()}
+        require_marked(places)
+        return parts
     published = open_published(folder, variant, base)
     for part in published.parts.values():
         require_fit(part.folder, part.fit())
@@ -278,6 +280,15 @@ def save_network(network: nn.Module, folder: Path, dtype: torch.dtype = torch.fl
             network.tokenizer.save(str(part))
 
 
+def save_backbone(network: nn.Module, folder: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write the backbone of a model folder, marked as taught with the encoders there.
+
+    Raises WeightsError where those cannot be read, StorageError.
+    """
+    save_network(network, folder / PARTS[0], dtype)
+    mark_backbone(saved_parts(folder))
+
+
 def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """Read one network, ready to run. Raises WeightsError."""
     return saved_part(folder).load(dtype)
@@ -315,6 +326,7 @@ def read_params(path: Path) -> Params:
             return WanParams.from_config(values)
         if published == "AutoencoderKLWan":
             return WanAutoencoderParams(values)
+        values.pop(TAUGHT_WITH, None)
         return config.parse(KINDS[values.pop("network")], values)
     except KeyError as error:
         raise WeightsError(
@@ -340,11 +352,6 @@ def fingerprint(networks: Networks) -> str:
             values = sample.double().cpu().numpy().tobytes()
             total.update(f"{part}.{name} {tuple(value.shape)}".encode() + values)
     return total.hexdigest()
-
-
-def sampled(value: Tensor) -> Tensor:
-    """Some values from all over a tensor, that tell it from another."""
-    return value.flatten()[:: max(1, value.numel() // SAMPLED)]
 
 
 def _adapted(network: nn.Module) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from enliven.models.stored import Stored, read_headers, weight_files
 MOST_SHARD_BYTES = 15 * 2**20
 INDEX = "model.safetensors.index.json"
 SHOWN = 4
+SAMPLED = 64  # values of a tensor that tell it from another
 WRAPPED = "network."  # before the names of a network that we wrap; published weights lack it
 EXACT = (".weight_scale", ".weight_fp8")  # what ends so keeps its type whatever the network computes in
 FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -87,6 +88,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder, by its index or from its single file. Raises WeightsError."""
     files = weight_files(folder)
     return dict(_tensors(read_headers(files)))
+
+
+def sampled(value: Tensor) -> Tensor:
+    """Some values from all over a tensor, that tell it from another."""
+    return value.flatten()[:: max(1, value.numel() // SAMPLED)]
 
 
 def fit_weights(build: Callable[[], nn.Module], folder: Path, rename: Rename | None = None) -> Fit:

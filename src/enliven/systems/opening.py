@@ -8,7 +8,7 @@ from typing import Any
 
 from enliven.errors import RequestError
 from enliven.models.layered import LORA, own_loras
-from enliven.models.lora import Lora, attach_lora, read_lora
+from enliven.models.lora import Lora, attach_lora, check_strength, fit_lora, read_lora
 from enliven.models.networks import (
     NetworkParams,
     Networks,
@@ -83,14 +83,14 @@ def open_model(
     """A model by name, or the one that the chosen folder is for, planned for the memory of a device.
 
     With a ``mesh``, the device is that of this process, of several. A published folder knows the shift of its schedule
-    better than we do. Raises RequestError, also where it does not fit, ConfigError, WeightsError; MissingExtra where a
-    kernel of attention was chosen that is not here.
+    better than we do. Raises RequestError, also where it does not fit, ConfigError, WeightsError, also for a LoRA of
+    another model; MissingExtra where a kernel of attention was chosen that is not here.
     """
     load_kernel(choices.attention)  # before anything is read
     spec = choose_model(name, choices.weights)
     choices = replace(choices, attention=_trained_kernel(spec, choices.attention, device))
     folder = spec.weights if choices.weights is None else choices.weights
-    loras = tuple((read_lora(path), strength) for path, strength in lora_files(spec, folder, choices))
+    files = lora_files(spec, folder, choices)
     published = published_in(folder) is not None
     if published:
         spec = spec.shifted(open_published(folder, spec.variant, choices.base).shift)
@@ -99,6 +99,7 @@ def open_model(
             f"{folder} was saved here and has its own autoencoder and text encoder", hint="leave out --base"
         )
     parts = find_parts(folder, spec.variant, choices.base)
+    loras = _read_loras(files, parts[BACKBONE])
     stored: Quantise = "int8" if spec.quantised else "none"
     small = sum(part.nbytes for part in parts.values()) < SMALL
     unasked = stored if small else None  # it began whole, and is resumed in the same numbers in any memory
@@ -123,6 +124,19 @@ def open_model(
     _require_fit(spec, plan, choices, device)
     execution = Execution(device, plan, mesh)
     return Opening(spec, replace(choices, quantise=plan.quantise), parts, loras, execution, folder, needs, shapes)
+
+
+def _read_loras(files: list[tuple[Path, float]], backbone: Part) -> tuple[tuple[Lora, float], ...]:
+    """LoRAs and their strengths, read once all of them are known to fit the backbone.
+
+    Raises WeightsError, ConfigError for a strength that is none.
+    """
+    if files:
+        shapes = backbone.shapes()
+        for path, strength in files:
+            check_strength(strength)
+            fit_lora(shapes, path)
+    return tuple((read_lora(path), strength) for path, strength in files)
 
 
 def _trained_kernel(spec: ModelSpec, chosen: str, device: str) -> str:

@@ -8,7 +8,7 @@ from torch import nn
 
 from enliven.errors import RequestError
 from enliven.models.audio import AudioEncoder
-from enliven.models.networks import save_network
+from enliven.models.networks import save_backbone
 from enliven.systems.spec import ModelSpec
 from enliven.train.batches import Listening
 from enliven.train.cuts import Cutting, PivotCuts, StitchedCuts
@@ -66,7 +66,7 @@ def train_backbone(
     trainer = Trainer(config, objective, batches, talking_sample(spec, weights))
     trainer.fit(on_progress)
     learnt = trainer.averaged_network(BACKBONE)
-    first_alone(lambda: save_network(learnt, weights / BACKBONE))
+    first_alone(lambda: save_backbone(learnt, weights))
 
 
 def train_lora(  # noqa: PLR0913 - all of them by name

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from enliven.errors import ConfigError, WeightsError
-from enliven.models.networks import build_network, read_params, save_network
+from enliven.models.networks import build_network, read_params, save_backbone, save_network
 from enliven.models.published import TEXT_LENGTH, TEXT_SIZES, Part
 from enliven.models.text import TextEncoder, TextParams, read_tokenizer
 from enliven.models.wan import Wan, WanParams
@@ -48,7 +48,7 @@ def begin_soul(wan: Path, whisper: Path, folder: Path, dtype: torch.dtype = torc
             network.network.encoder.embed_tokens = network.network.shared
         save_network(network, folder / name, part.dtype)
     log.info("%s from %s", BACKBONE, wan / "transformer")
-    save_network(_backbone(wan / "transformer", ears), folder / BACKBONE, dtype)
+    save_backbone(_backbone(wan / "transformer", ears), folder, dtype)
 
 
 def _backbone(folder: Path, ears: WhisperParams) -> nn.Module:

@@ -22,7 +22,7 @@ from enliven.data.order import Order, Process
 from enliven.diffusion.guidance import Guidance, Guide
 from enliven.errors import RequestError, WeightsError
 from enliven.models.layered import LORA, read_label, saved_parts, write_label
-from enliven.models.networks import save_network
+from enliven.models.networks import save_backbone
 from enliven.models.published import open_published
 from enliven.models.releases import recognise, variants_in
 from enliven.models.text import TextEncoder
@@ -245,7 +245,7 @@ def _write(recipe: StudentRecipe, spec: ModelSpec, teacher: Beginning, student: 
     if isinstance(student, WithLora):
         save_lora(student, recipe.weights / LORA / f"{spec.distillation or STUDENT}.safetensors")
     else:
-        save_network(student, recipe.weights / BACKBONE)
+        save_backbone(student, recipe.weights)
 
 
 def _check_target(recipe: StudentRecipe) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 from enliven.errors import RequestError
 from enliven.models.codebook import save_codebook
 from enliven.models.mouth import MouthFromSpeech
-from enliven.models.networks import build_network, load_network, save_network
+from enliven.models.networks import build_network, load_network, save_backbone, save_network
 from enliven.systems import find_model
 from enliven.toonworld import espeak
 from enliven.train.backbones import train_backbone, train_lora
@@ -91,7 +91,7 @@ def _reading(recipe: ToonRecipe, on_progress: OnProgress) -> None:
 def _codebook(recipe: ToonRecipe, on_progress: OnProgress) -> None:
     """What latents look like, for models that repair what a clip hands to the next."""
     if recipe.centroids:
-        wanted = CodebookRecipe(size=recipe.centroids, per_centroid=True)
+        wanted = CodebookRecipe(size=recipe.centroids, per_centroid=recipe.per_centroid)
         save_codebook(
             fit_codebook(recipe.folder / "encoded", wanted, on_progress=on_progress), recipe.weights / "codebook"
         )
@@ -118,7 +118,9 @@ def _train_backbone(recipe: ToonRecipe, budget: Budget, name: str, *, warm: bool
         first_alone(lambda: save_network(load_network(folder), begun, torch.float32))
     train_backbone(config, objective, iter(batches), spec, recipe.weights, on_progress)
     if warm and recipe.kept:
-        first_alone(lambda: save_network(blended(load_network(folder), load_network(begun), recipe.kept), folder))
+        first_alone(
+            lambda: save_backbone(blended(load_network(folder), load_network(begun), recipe.kept), recipe.weights)
+        )
 
 
 @torch.no_grad()

@@ -52,9 +52,9 @@ class ToonRecipe:
     ``clips`` of ``frames`` video frames, a share of ``sights`` among them without people, of ``failures``, and of
     ``moves`` away from their pivot; a share of them sounds ``recorded`` in some room. The autoencoder learns from the
     first ``drawn`` of them, and at last from what the backbone makes of those (``polishing``), so many batches of
-    ``guesses``. ``half`` is the backbone's training at half
-    the size, before that at full size; a codebook of so many ``centroids`` is fitted. Pictures of the efficient decoder
-    are to look real to a discriminator, as strongly as ``adversarial`` says.
+    ``guesses``. ``half`` is the backbone's training at half the size, before that at full size. A codebook of so many
+    ``centroids`` is fitted, with a radius of its own for each where it is ``per_centroid``. Pictures of the
+    efficient decoder are to look real to a discriminator, as strongly as ``adversarial`` says.
     ``warm_start`` begins with the weights already there instead of from chance. With ``pairs`` and ``trios`` the
     backbone also learns who says what, from clips of two and of three people; with ``glimpses``, more of what captions
     say. Several processes draw and encode side by side when each does another ``part``: the first number of it, counted
@@ -75,6 +75,7 @@ class ToonRecipe:
     moves: float = 0.0
     recorded: float = 0.0
     centroids: int = 0
+    per_centroid: bool = True
     moving_weight: float = 3.0
     kept: float = 0.0
     guesses: int = 150
