@@ -97,7 +97,7 @@ def recall(shapes: Mapping[str, torch.Size], network: nn.Module, optimizers: Opt
 
 def counted_names(network: nn.Module, optimizers: Optimizers) -> Callable[[int, str], str]:
     """The name of ``3.exp_avg`` of optimiser 0, in checkpoints of one AdamW and one Muon that count parameters."""
-    held = {parameter: type(optimizer) for optimizer, parameter in _held(optimizers)}
+    held: dict[Tensor, type] = {parameter: type(optimizer) for optimizer, parameter in _held(optimizers)}
     names = names_of(network).items()
     order = [[name for parameter, name in names if held.get(parameter) is kind] for kind in (torch.optim.AdamW, Muon)]
 
