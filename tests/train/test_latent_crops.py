@@ -61,7 +61,9 @@ def test_one_latent_frame_is_the_picture(folder: Path) -> None:
     assert not drawn(crops(folder, count=1), 0)[:, 1].any()
 
 
-def test_the_same_random_numbers_draw_the_same_also_where_clips_fail(folder: Path) -> None:
+def test_the_same_random_numbers_draw_the_same_also_where_clips_fail(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_clip(folder / "2.safetensors", torch.full((4, 2, HEIGHT, WIDTH), 9.0))
     write_clip(folder / "3.safetensors", torch.full((5, LATENTS, HEIGHT, WIDTH), 9.0))
     (folder / "4.safetensors").write_bytes(b"no clip")
@@ -69,6 +71,7 @@ def test_the_same_random_numbers_draw_the_same_also_where_clips_fail(folder: Pat
     for seed in range(12):
         drawn(old, seed)
     assert old.left_out == {2, 3, 4}
+    assert f"{folder / '3.safetensors'} is left out: it has 7 latent frames of 5 x 5 x 8" in caplog.text
     assert all(torch.equal(drawn(old, seed), drawn(crops(folder), seed)) for seed in range(8))
 
 

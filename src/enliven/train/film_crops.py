@@ -64,5 +64,5 @@ def draw_one(things: Sequence[T], take: Callable[[T, float], Tensor], left_out: 
             return take(things[index], place)
         except (ConfigError, MediaError) as error:
             left_out.add(index)
-            log.warning("left out: %s", error)
+            log.warning("%s is left out: %s", things[index], error)
     raise none

@@ -43,7 +43,7 @@ class LatentCrops:
         latents = clip.latents()
         channels, there, height, width = latents.shape
         if channels != self.channels or there < self.count or min(height, width) < self.side:
-            raise MediaError(f"{clip.place} has {there} latent frames of {channels} x {height} x {width}")
+            raise MediaError(f"it has {there} latent frames of {channels} x {height} x {width}")
         start = 1 + int(place * (there - self.count + 1))
         chosen = torch.cat([latents[:, :1], latents[:, start : start + self.count - 1]], dim=1)
         return crop(chosen.transpose(0, 1), self.side).transpose(0, 1)
