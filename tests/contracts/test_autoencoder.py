@@ -34,6 +34,12 @@ def test_pieces_are_the_whole(autoencoder: VideoAutoencoder, pieces: list[int]) 
     assert_close(torch.cat(parts, dim=2), autoencoder.decode(given), atol=1e-4, rtol=1e-4)
 
 
+def test_what_a_video_begins_with_is_encoded_as_it_is_alone(autoencoder: VideoAutoencoder) -> None:
+    side = 2 * autoencoder.spatial_factor
+    video = torch.rand(1, 3, 9, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert_close(autoencoder.encode(video)[:, :, :2], autoencoder.encode(video[:, :, :5]), atol=1e-4, rtol=1e-4)
+
+
 def test_a_stream_goes_on_from_what_was_kept(autoencoder: VideoAutoencoder) -> None:
     given = latents(autoencoder.channels)
     first = autoencoder.stream()

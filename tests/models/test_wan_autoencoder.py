@@ -96,6 +96,15 @@ def test_it_keeps_the_contract(autoencoder: WanAutoencoder) -> None:
         autoencoder.encode(video[:, :, :8])
 
 
+def test_what_a_video_begins_with_is_encoded_as_it_is_alone(autoencoder: WanAutoencoder) -> None:
+    side = autoencoder.spatial_factor
+    video = torch.rand(1, 3, 13, 2 * side, 2 * side) * 2 - 1
+    whole, alone = autoencoder.encode(video), autoencoder.encode(video[:, :, :5])
+    torch.testing.assert_close(whole[:, :, :2], alone, atol=1e-5, rtol=1e-5)
+    later = autoencoder.encode(video[:, :, 4:])
+    assert (whole[:, :, 2] - later[:, :, 1]).abs().max() > 1e-3, "and what comes later sees what was before"
+
+
 @pytest.mark.parametrize("pieces", [[5], [1, 4], [2, 3], [3, 1, 1], [1, 1, 1, 1, 1]])
 def test_pieces_decode_as_the_whole_does(autoencoder: WanAutoencoder, pieces: list[int]) -> None:
     """Against the decoding of diffusers, in double precision, restored from its state before every piece."""

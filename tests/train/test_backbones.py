@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from enliven.data.clips import make_clip
+from enliven.data.encoded import encode_clip
 from enliven.errors import RequestError, WeightsError
 from enliven.models.lora import attach_lora, read_lora
 from enliven.models.networks import find_parts, load_network, save_network, save_networks
-from enliven.systems.longcat import ReferenceSkip
+from enliven.models.vae import VideoAutoencoder
+from enliven.models.wan_autoencoder import WanAutoencoder, WanAutoencoderParams
+from enliven.systems.carry import KeepLatents, Reencode
+from enliven.systems.longcat import LONGCAT_1_5, LONGCAT_1_5_UNDISTILLED, ReferenceSkip
 from enliven.train.backbones import LoraChoice, LoraFlow, cuts, listening, train_backbone, train_lora
-from enliven.train.cuts import PivotCuts, StitchedCuts
+from enliven.train.cuts import PivotCuts, ReencodedCuts, StitchedCuts
 from enliven.train.flow import FlowObjective
 from enliven.train.trainer import Batch, TrainConfig
 from enliven.types import Conditioning, LatentClip, Text
@@ -33,6 +38,13 @@ def batches() -> Iterator[Batch]:
 def config(folder: Path, **changes: object) -> TrainConfig:
     settings = {"steps": 4, "warmup": 0, "learning_rate": 0.01, "dtype": "float32", "muon": "", "decay": 0, "ema": 0.0}
     return TrainConfig(folder, **(settings | changes))
+
+
+def tiny_wan() -> WanAutoencoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sizes = {"base_dim": 8, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1}
+        return WanAutoencoder(WanAutoencoderParams(sizes)).eval().requires_grad_(False)
 
 
 @pytest.fixture
@@ -84,6 +96,24 @@ def test_only_the_lora_is_in_its_checkpoint(weights: Path, tmp_path: Path) -> No
 def test_training_clips_are_those_of_the_model() -> None:
     assert isinstance(cuts(tiny_spec()), StitchedCuts)
     assert isinstance(cuts(tiny_soul()), PivotCuts)
+    assert type(cuts(tiny_spec(carry=KeepLatents()))) is StitchedCuts
+    assert cuts(LONGCAT_1_5) == cuts(LONGCAT_1_5_UNDISTILLED) == ReencodedCuts(frames=24, context=4)
+    assert cuts(LONGCAT_1_5, people=2) == ReencodedCuts(24, 4, text=0.0, image=0.5)
+
+
+@pytest.mark.parametrize("autoencoder", [tiny_networks().autoencoder, tiny_wan()], ids=["toon", "wan"])
+def test_a_model_that_encodes_again_is_taught_the_context_that_it_will_be_given(autoencoder: VideoAutoencoder) -> None:
+    networks, spec = replace(tiny_networks(), autoencoder=autoencoder), tiny_spec(carry=Reencode())
+    clip = make_clip(3, None, frames=25, size=(32, 32))
+    encoded = encode_clip(clip, autoencoder, networks.audio)
+    shown = LatentClip(encoded.latents[None], ReferenceSkip(0, 0)(frames=7, context=0, reference=False))
+    with torch.no_grad():
+        given = spec.carry(shown, clip.frames[:5], 2, networks).context
+        alone = autoencoder.encode((clip.frames[:17].float() / 127.5 - 1).transpose(0, 1)[None])
+    cut = replace(cuts(spec), text=0.0, image=0.0, blur=0.0)([encoded])
+    torch.testing.assert_close(cut.given[:, :, 1:], given, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(cut.clip.latents[:, :, 1:], alone, atol=1e-4, rtol=1e-4)
+    assert cut.heard == range(17)
 
 
 def test_a_backbone_hears_windows_of_its_own_size() -> None:

@@ -17,7 +17,7 @@ from enliven.systems.longcat import ReferenceSkip
 from enliven.toonworld.find_faces import find_faces
 from enliven.toonworld.voice import Speech
 from enliven.train.batches import MISSED, ClipBatches, Drops, MixedBatches, told_regions
-from enliven.train.cuts import StitchedCuts
+from enliven.train.cuts import ReencodedCuts, StitchedCuts
 from enliven.types import Role, Text
 from several_processes import run_together
 
@@ -97,6 +97,20 @@ def test_continuations_are_cut_out_of_the_longer_encoding(folder: Path) -> None:
         starts.add(start)
         references.add((reference - 50) % 100)
     assert starts == set(range(1, LATENTS - FRAMES + 1))
+    assert references == set(CHOSEN)
+
+
+def test_continuations_of_what_is_encoded_again_begin_with_the_clip(folder: Path) -> None:
+    source = batches(folder, ReencodedCuts(**SIZES, text=0, image=0, blur=0))
+    references = set()
+    for _ in range(30):
+        told = source.make()
+        reference, *cut = times(told["clip"].latents)
+        assert cut == list(range(FRAMES)), "the first latent holds one frame, as that of a context encoded anew"
+        assert told["clip"].layout.positions[0] == (reference - 50) % 100 / 4
+        assert torch.equal(told["given"], told["clip"].latents[:, :, : 1 + CONTEXT])
+        assert told["heard"] == range(4 * FRAMES - 3)
+        references.add((reference - 50) % 100)
     assert references == set(CHOSEN)
 
 

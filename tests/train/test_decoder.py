@@ -1,5 +1,6 @@
 """An efficient decoder learns from films: a teacher in miniature, few steps, from the example to the video."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, distributed  # noqa: TID251
 
+from encoded_clips import write_clip
 from enliven import config
 from enliven.errors import ConfigError, EnlivenError, MediaError, RequestError, WeightsError
 from enliven.models.networks import load_networks, save_networks
@@ -30,21 +32,29 @@ CROPS = {"side": 32, "frames": 5, "batch": 1}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model with an autoencoder of Wan 2.2's shape, and two films."""
+    """A model with an autoencoder of Wan 2.2's shape, two films, and two clips that a backbone might have made."""
     params = replace(SOUL_PARAMS, autoencoder=TEACHER, decoders={})
     save_networks(tiny_networks(params=params), tmp_path / "soul", torch.float32)
     (tmp_path / "films").mkdir()
     for start in (0, 100):
         write_frames(tmp_path / "films" / f"{start}.mp4", drifting(12, start=start), [40 * i for i in range(12)])
+    (tmp_path / "generated").mkdir()
+    for number in range(2):
+        latents = torch.randn(4, 3, 3, 4, generator=torch.Generator().manual_seed(number))
+        write_clip(tmp_path / "generated" / f"{number}.safetensors", latents)
     return tmp_path
 
 
 def recipe(folder: Path, run: str = "run", **changes: Any) -> DecoderRecipe:
     """The example with the folders of a test."""
     values = config.read(EXAMPLE) | BRIEF | {"crops": CROPS}
-    del values["eyes"]
+    del values["eyes"], values["generated"]
     values |= {"folder": folder / run, "weights": folder / "soul", "result": folder / f"{run}-soul"}
     return config.parse(DecoderRecipe, values | {"films": [folder / "films"]} | changes)
+
+
+def generated(folder: Path, share: float) -> dict[str, Any]:
+    return {"clips": [folder / "generated"], "share": share}
 
 
 def decoder(made: Path) -> dict[str, Tensor]:
@@ -64,12 +74,22 @@ def test_a_result_decodes_under_its_name_what_the_encoder_of_its_teacher_gives(f
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(folder: Path) -> None:
-    train_decoder(recipe(folder, "whole"))
-    train_decoder(recipe(folder, "parted", minutes=1e-9))
+    asked = {"generated": generated(folder, 0.5), "steps": 4}
+    train_decoder(recipe(folder, "whole", **asked))
+    train_decoder(recipe(folder, "parted", minutes=1e-9, **asked))
     one, first = decoder(folder / "whole-soul"), decoder(folder / "parted-soul")
     assert changed(one, first)
-    train_decoder(recipe(folder, "parted"))
+    train_decoder(recipe(folder, "parted", **asked))
     assert not changed(one, decoder(folder / "parted-soul"))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_it_learns_from_generated_latents_and_its_teacher_says_how_they_look(folder: Path, share: float) -> None:
+    asked = {"generated": generated(folder, share)} if share else {}
+    train_decoder(recipe(folder, log_every=1, **asked))
+    told = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(told) == 2
+    assert all((line["truth"] == line["teacher"]) == bool(share) for line in told)
 
 
 def changed(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
@@ -111,11 +131,11 @@ def test_pictures_are_perceived_and_have_to_look_real_if_asked(folder: Path) -> 
 def learn_together(folder: Path) -> None:
     """In each of two processes."""
     distributed.init_process_group("gloo")
-    train_decoder(recipe(folder, "two"))
+    train_decoder(recipe(folder, "two", generated=generated(folder, 0.5)))
 
 
 def test_two_processes_share_a_run_and_learn_what_one_does(folder: Path) -> None:
-    train_decoder(recipe(folder, "one"))
+    train_decoder(recipe(folder, "one", generated=generated(folder, 0.5)))
     run_together(2, learn_together, folder)
     one, two = decoder(folder / "one-soul"), decoder(folder / "two-soul")
     assert one.keys() == two.keys()
@@ -132,6 +152,8 @@ def test_two_processes_share_a_run_and_learn_what_one_does(folder: Path) -> None
         ({"crops": CROPS | {"side": 128}}, MediaError, "none of 2 films can be learnt from"),
         ({"crops": CROPS | {"side": 40}}, ConfigError, "40 pixels and 5 frames fill no whole latents"),
         ({"crops": CROPS | {"frames": 6}}, ConfigError, "32 pixels and 6 frames fill no whole latents"),
+        ({"generated": {"clips": ["nowhere"]}}, ConfigError, "there are no generated clips in nowhere"),
+        ({"generated": {"clips": ["nowhere"], "share": 0.0}}, ConfigError, "generated.share is 0"),
         ({"width": 16}, ConfigError, "wider than the teacher"),
         ({"weights": "toon"}, WeightsError, "holds no autoencoder of soul to learn from"),
         ({"weights": "toon", "model": "soul-toon"}, RequestError, "no efficient decoder that learns from films"),

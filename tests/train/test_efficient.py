@@ -1,13 +1,13 @@
 """Tests of a run that makes an efficient decoder: what it learns from, and what it leaves."""
 
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 
 import pytest
 import torch
 
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams
-from enliven.train.efficient import drawn_or_guessed, looks_back, train_efficient
+from enliven.train.efficient import drawn_or_guessed, looks_back, mixed, train_efficient
 from enliven.train.evae import EfficientDecoderObjective, EfficientWeights
 from enliven.train.trainer import TrainConfig
 
@@ -33,6 +33,13 @@ def test_half_of_the_batches_are_guesses_without_the_frames_that_a_first_latent_
     assert 35 < len(guesses) < 65
     assert all(torch.equal(batch["video"], guess["video"][:, :, -5:]) for batch in guesses)
     assert all(batch is video for batch in made if "latents" not in batch)
+
+
+def test_seldom_batches_come_as_often_as_said() -> None:
+    torch.manual_seed(0)
+    made = list(islice(mixed(repeat({"a": 1}), repeat({"b": 1}), 0.2), 500))
+    assert made.count({"b": 1}) / 500 == pytest.approx(0.2, abs=0.05)
+    assert list(islice(mixed(iter([]), repeat({"b": 1}), 1.0), 3)) == [{"b": 1}] * 3
 
 
 @pytest.mark.parametrize("adversarial", [0.0, 0.05])

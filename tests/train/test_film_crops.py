@@ -42,7 +42,9 @@ def test_places_differ(tmp_path: Path) -> None:
     assert len({round(each.mean().item(), 1) for each in crops}) > 6
 
 
-def test_the_same_random_numbers_draw_the_same_also_where_films_fail(films: list[Film], tmp_path: Path) -> None:
+def test_the_same_random_numbers_draw_the_same_also_where_films_fail(
+    films: list[Film], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"no film")
     every = [*films, Film(tmp_path / "bad.mp4"), Film(tmp_path / "absent.mp4")]
 
@@ -54,6 +56,7 @@ def test_the_same_random_numbers_draw_the_same_also_where_films_fail(films: list
     for seed in range(8):
         drawn(old, seed)
     assert old.left_out == {2, 3}
+    assert f"{tmp_path / 'bad.mp4'} is left out" in caplog.text
     assert all(torch.equal(drawn(old, seed), drawn(FilmCrops(every, 25.0, 2, 5, 32), seed)) for seed in range(8))
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,29 @@ def test_all_of_soul_learns_its_gates_too(tmp_path: Path) -> None:
     assert len(moved) > 0.9 * len(learnt)
     assert AvatarPipeline.load(choices=Choices(weights=tmp_path / "learnt")).spec.name == "soul-toon"
     assert "text" in json.loads((tmp_path / "learnt" / "backbone" / "config.json").read_text())["taught_with"]
+
+
+def test_a_part_of_soul_learns_at_a_rate_of_its_own_also_after_a_stop(tmp_path: Path) -> None:
+    """The first step of AdamW moves every weight by its rate."""
+    write_soul(tmp_path)
+    steps = {}
+    for run, settings in {"one": ["pace.steps=1"], "parted": [], "whole": []}.items():
+        if run == "parted":
+            train_recipe(apart(tmp_path, run, "pace.steps=2"))
+        train_recipe(apart(tmp_path, run, *settings))
+        steps[run] = read_weights(tmp_path / run / "learnt" / "backbone")
+    assert not changed(steps["parted"], steps["whole"])
+    before = read_weights(tmp_path / "weights" / "backbone")
+    moved = {name: (value.float() - before[name].float()).abs().median() for name, value in steps["one"].items()}
+    assert moved["blocks.0.audio_gate"] == pytest.approx(0.05, rel=0.02)
+    assert moved["audio_proj.proj1.bias"] == pytest.approx(0.05, rel=0.02)
+    assert moved["proj_out.bias"] == pytest.approx(0.01, rel=0.02)
+
+
+def apart(folder: Path, run: str, *settings: str) -> BackboneRecipe:
+    """Soul in folders of its own, in steps large enough to be seen in bfloat16."""
+    made = soul(folder, "pace.learning_rate=0.01", "pace.weight_decay=0.0", "pace.ema=0.0", *settings)
+    return replace(made, folder=folder / run, result=folder / run / "learnt")
 
 
 def test_what_is_encoded_meanwhile_waits_for_the_next_run(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from enliven.data.manifest import read_manifest
 from enliven.data.order import Order, Process
 from enliven.data.shards import ShardWriter
 from enliven.errors import ConfigError, RequestError
+from enliven.systems.carry import Reencode
 from enliven.train.batches import Drops
 from enliven.train.processes import rank_and_count
 from enliven.train.sources import ShardMix, Source, Telling, features_per_frame, open_sources, read_sources
@@ -116,6 +117,16 @@ def test_shards_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         features_per_frame(read_manifest(mixed), mixed)
     with pytest.raises(ConfigError, match="shares"):
         opened(Source(write(tmp_path / "never", number=1.0), share=0.0))
+
+
+def test_a_model_that_encodes_again_learns_from_clips_of_its_own_length(tmp_path: Path) -> None:
+    spec, telling = tiny_spec(carry=Reencode()), Telling({"text": 0.0, "image": 0.0, "blur": 0.0}, Drops(0, 0, 0))
+    folder = write(tmp_path / "a", number=1.0, latents=5)
+    made = [opened(Source(folder), telling=telling, spec=spec, seed=seed).make() for seed in range(4)]
+    assert {batch["heard"] for batch in made} == {range(17)}
+    with pytest.raises(ConfigError, match="4 latent frames; this model learns from 5") as refused:
+        opened(Source(write(tmp_path / "short", number=1.0, latents=4)), spec=spec)
+    assert "--frames 17" in refused.value.hint
 
 
 def test_soul_cuts_pivots_out_of_shards(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ class Film:
     path: Path
     caption: str = ""
 
+    def __str__(self) -> str:
+        return str(self.path)
+
 
 def find_films(source: Path) -> list[Film]:
     """The videos of a folder and all in it, of a list, or the one that ``source`` is.

@@ -26,6 +26,9 @@ class StoredClip:
     place: str
     read: Callable[[], EncodedClip]
 
+    def __str__(self) -> str:
+        return self.place
+
     def latents(self) -> Float[Tensor, "c t h w"]:
         """Its latents. Raises ConfigError where there are none, or some that are not finite; MediaError in a shard."""
         try:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from enliven.models.vae import ToonAutoencoder, fold
@@ -86,8 +86,8 @@ def crop_batches(videos: Videos, *, batch: int, frames: int, side: int) -> Itera
         yield {"video": torch.stack(crops)}
 
 
-def crop(video: UInt8[Tensor, "f 3 h w"], side: int) -> UInt8[Tensor, "f 3 side side"]:
-    """A random square of a video; half of the time from the middle of the picture, where faces are."""
+def crop(video: Shaped[Tensor, "f c h w"], side: int) -> Shaped[Tensor, "f c side side"]:
+    """A random square of a video or of latents; half of the time from the middle of the picture, where faces are."""
     spare = (video.shape[2] - side, video.shape[3] - side)
     centred = _integer(0, 1)
     top, left = (_integer(room // 4, 3 * room // 4) if centred else _integer(0, room) for room in spare)

@@ -11,7 +11,7 @@ from enliven.models.audio import AudioEncoder
 from enliven.models.networks import save_backbone
 from enliven.systems.spec import ModelSpec
 from enliven.train.batches import Listening
-from enliven.train.cuts import Cutting, PivotCuts, StitchedCuts
+from enliven.train.cuts import Cutting, PivotCuts, ReencodedCuts, StitchedCuts
 from enliven.train.flow import FlowObjective
 from enliven.train.lora import WithLora, save_lora
 from enliven.train.processes import first_alone
@@ -89,7 +89,7 @@ def train_lora(  # noqa: PLR0913 - all of them by name
 
 
 def cuts(spec: ModelSpec, people: int = 1, frames: int | None = None) -> Cutting:
-    """The training clips of a model: with a pivot, or stitched; several people are always seen.
+    """The training clips of a model: with a pivot, or with a context as it is carried; several people are seen.
 
     They have as many latent ``frames`` as when a video is made, or fewer.
     """
@@ -97,8 +97,8 @@ def cuts(spec: ModelSpec, people: int = 1, frames: int | None = None) -> Cutting
     frames, context = frames or geometry.latents(geometry.frames), geometry.latents(geometry.context)
     if geometry.pivot:
         return PivotCuts(spec.arrange, frames, context)
-    stitched = StitchedCuts(frames, context)
-    return stitched if people == 1 else stitched.shown()
+    cut = StitchedCuts(frames, context) if spec.carry.continuous else ReencodedCuts(frames, context)
+    return cut if people == 1 else cut.shown()
 
 
 def listening(spec: ModelSpec, ears: AudioEncoder) -> Listening:

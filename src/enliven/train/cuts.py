@@ -49,6 +49,11 @@ class StitchedCuts:
     skip: float = 0.3
     blur: float = 0.15
 
+    @property
+    def needed(self) -> int:
+        """How many latent frames a clip must have: the first, which holds a single video frame, begins no cut."""
+        return self.frames + 1
+
     def __call__(self, clips: Sequence[EncodedClip]) -> Cut:
         """The first clip decides where a continuation begins."""
         draw = _uniform()
@@ -56,7 +61,7 @@ class StitchedCuts:
             layout = ReferenceSkip(0, 0)(frames=self.frames, context=int(draw >= self.text), reference=False)
             truth = _latents(clips, 0, self.frames)
             return Cut(LatentClip(truth, layout), truth[:, :, : layout.clean], _heard(0, self.frames))
-        start = _integer(1, clips[0].latents.shape[1] - self.frames)
+        start = self._start(clips[0])
         reference = _integer(0, clips[0].references.shape[0] - 1)
         truth = torch.cat([_picture(clips, reference), _latents(clips, start, self.frames)], dim=2)
         layout = self._continuation(clips[0], start, reference)
@@ -67,11 +72,32 @@ class StitchedCuts:
         """The same, beginning with an image wherever this begins with nothing: several people must be seen (3.5)."""
         return replace(self, text=0.0, image=self.text + self.image)
 
+    def _start(self, clip: EncodedClip) -> int:
+        """The latent frame that a continuation begins with."""
+        return _integer(1, clip.latents.shape[1] - self.frames)
+
     def _continuation(self, clip: EncodedClip, start: int, reference: int) -> LatentLayout:
         """The reference is placed by its distance in time (3.3)."""
         position = int(clip.reference_frames[reference]) / 4 - start
         radius = _integer(1, 3) if _uniform() < self.skip else 0
         return ReferenceSkip(position, radius)(frames=self.frames, context=self.context, reference=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ReencodedCuts(StitchedCuts):
+    """LongCat-Video-Avatar 1.5: the same, for a model whose context is encoded anew (``systems.carry.Reencode``).
+
+    The first latent of such a context holds a single video frame. Encoders are causal: what a clip begins with is what
+    its first frames give alone. So a continuation begins where the clip does.
+    """
+
+    @property
+    def needed(self) -> int:
+        """How many latent frames a clip must have."""
+        return self.frames
+
+    def _start(self, clip: EncodedClip) -> int:  # noqa: ARG002
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +117,11 @@ class PivotCuts:
     continuing: float = 0.5
     free: float = 0.05
     blur: float = 0.1
+
+    @property
+    def needed(self) -> int:
+        """How many latent frames a clip must have."""
+        return self.frames + 1
 
     def __call__(self, clips: Sequence[EncodedClip]) -> Cut:
         """The first clip decides where the cut begins; the latent frame of a single video frame is never in it."""

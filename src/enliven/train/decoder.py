@@ -26,10 +26,11 @@ from enliven.systems import choose_model
 from enliven.systems.spec import ModelSpec
 from enliven.train import checkpoint
 from enliven.train.backbones import BACKBONE
-from enliven.train.efficient import train_efficient
+from enliven.train.efficient import mixed, train_efficient
 from enliven.train.evae import EfficientDecoderObjective, EfficientWeights
 from enliven.train.eyes import open_eyes
 from enliven.train.film_crops import FilmCrops
+from enliven.train.latent_crops import LatentCrops, find_generated
 from enliven.train.narrowing import begin_narrow
 from enliven.train.processes import broadcast, first_alone, joined, rank_and_count
 from enliven.train.trainer import Batch, TrainConfig
@@ -49,11 +50,24 @@ class Crops:
 
 
 @dataclass(frozen=True, slots=True)
+class Generated:
+    """Latents that a model has made: folders of ``clips``, and in which ``share`` of the batches they come."""
+
+    clips: tuple[Path, ...]
+    share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"generated.share is {self.share:g}", hint="give a share above 0, at most 1")
+
+
+@dataclass(frozen=True, slots=True)
 class DecoderRecipe:
     """Everything that decides what an efficient decoder becomes.
 
     The teacher is the autoencoder in the model folder ``weights``, and the decoder goes into the model folder
-    ``result``: that of the teacher, or one that lies over it. ``films`` are videos, folders of them, or lists.
+    ``result``: that of the teacher, or one that lies over it. ``films`` are videos, folders of them, or lists. It also
+    learns from ``generated`` latents, if there are any; what its teacher paints of them is true.
     The student's last level has ``width`` channels of features, and the others as many times that as the teacher's;
     its channels are chosen by how the teacher paints ``measured`` crops. With ``begun``, the folder of an efficient
     decoder, it goes on from that one instead.
@@ -74,6 +88,7 @@ class DecoderRecipe:
     begun: Path | None = None
     eyes: Path | None = None
     crops: Crops = field(default_factory=Crops)
+    generated: Generated | None = None
     losses: EfficientWeights = field(default_factory=EfficientWeights)
     adversarial: float = 0.0
     steps: int = 100_000
@@ -132,12 +147,13 @@ def train_decoder(recipe: DecoderRecipe, on_progress: OnProgress = ignore_progre
     with joined(recipe.device):
         films = broadcast(lambda: _films(recipe.films))
         crops = recipe.crops
-        batches = FilmCrops(films, spec.geometry.fps, crops.batch, crops.frames, crops.side)
-        student = new_student(recipe, teacher, batches)
+        shown = FilmCrops(films, spec.geometry.fps, crops.batch, crops.frames, crops.side)
+        batches = _batches(recipe, teacher, shown)
+        student = new_student(recipe, teacher, shown)
         eyes = open_eyes(recipe.eyes) if recipe.eyes else None
         objective = EfficientDecoderObjective(student, teacher, recipe.losses, eyes=eyes)
         tell = ignore_progress if rank_and_count()[0] else on_progress
-        train_efficient(recipe.config, objective, iter(batches), tell, adversarial=recipe.adversarial)
+        train_efficient(recipe.config, objective, batches, tell, adversarial=recipe.adversarial)
         first_alone(lambda: _write(recipe, spec, student))
     return recipe.result
 
@@ -202,6 +218,21 @@ def _latents(recipe: DecoderRecipe, teacher: WanAutoencoder, batches: Iterator[B
     """Of as many crops as are to be measured."""
     crops = islice((video for batch in batches for video in batch["video"].split(1)), recipe.measured)
     return torch.cat([teacher.encode(video.to(recipe.device).float() / 127.5 - 1) for video in crops])
+
+
+def _batches(recipe: DecoderRecipe, teacher: WanAutoencoder, films: FilmCrops) -> Iterator[Batch]:
+    """Films, and a share of generated latents if that is asked for."""
+    generated, crops = recipe.generated, recipe.crops
+    if generated is None:
+        return iter(films)
+    latents = LatentCrops(
+        broadcast(lambda: find_generated(generated.clips)),
+        teacher.channels,
+        crops.batch,
+        count=1 + crops.frames // teacher.temporal_factor,
+        side=crops.side // teacher.spatial_factor,
+    )
+    return mixed(iter(films), iter(latents), generated.share)
 
 
 def _films(sources: tuple[Path, ...]) -> list[Film]:

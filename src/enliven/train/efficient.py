@@ -41,6 +41,12 @@ def looks_back(autoencoder: ToonAutoencoder) -> int:
     return sum(autoencoder.params.blocks)
 
 
+def mixed(often: Iterator[Batch], seldom: Iterator[Batch], share: float) -> Iterator[Batch]:
+    """The ``seldom`` ones by chance in a ``share`` of the batches, from 0 to 1."""
+    while True:
+        yield next(seldom if torch.rand(()) < share else often)
+
+
 def drawn_or_guessed(drawn: Iterator[Batch], guessed: Iterator[Batch]) -> Iterator[Batch]:
     """One or the other, by chance: video, or a backbone's guesses of video as ``guessed_crops`` gives them.
 

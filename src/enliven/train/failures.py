@@ -20,7 +20,7 @@ from enliven.data.gathering import Material
 from enliven.data.manifest import Row, read_manifest
 from enliven.data.shards import ShardReader
 from enliven.diffusion.clips import plan_clips
-from enliven.diffusion.guidance import Guidance
+from enliven.diffusion.guidance import Guidance, Guide
 from enliven.errors import ConfigError, NotFinite, RequestError
 from enliven.pipeline import AvatarPipeline, clip_noise
 from enliven.systems.spec import ModelSpec
@@ -31,17 +31,17 @@ from enliven.types import ClipPlan, Conditioning
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one failure is told, how strongly it is led there, and what it begins with.
+    """What one failure is told, what it begins with, and how strongly it is led there.
 
     ``pivot`` numbers a reference of the clip. A ``continuing`` one goes on from the clip; a ``deaf`` one hears nothing.
     """
 
     caption: str
-    scale: float
     pivot: int
     continuing: bool
     deaf: bool
     seed: int
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Failing:
         phrases = [phrase for part in self.negative_prompt.split(",") if (phrase := part.strip())]
         return Attempt(
             caption=self.negative_prompt if chance.random() < 0.5 else chance.choice(phrases),
-            scale=chance.uniform(self.weakest, self.strongest),
+            scale=chance.uniform(self.weakest, self.strongest),  # in this order: an attempt is its name's for ever
             pivot=chance.randrange(pivots),
             continuing=chance.random() < 0.5,
             deaf=chance.random() < 0.5,
@@ -110,27 +110,30 @@ class FailureMaker:
 
         def make(row: Row, name: str, made: frozenset[int]) -> Iterator[tuple[int, EncodedClip]]:
             if not made:
-                clip = beginning(reader.read(row), len(_plan(self.spec, continuing=False).layout))
+                clip = beginning(reader.read(row), len(one_clip(self.spec, continuing=False).layout))
                 yield 0, self.fail(clip, failing.draw(name, len(clip.references)))
 
         names = [f"{row.source} {row.start} failure {failing.seed}" for row in rows]
         return [Material(name, partial(make, row, name)) for row, name in zip(rows, names, strict=True)]
 
-    @torch.no_grad()
     def fail(self, clip: EncodedClip, attempt: Attempt) -> EncodedClip:
-        """A clip of the same person who hears the same, as it should not be. Raises NotFinite.
+        """A clip of the same person who hears the same, as it should not be. Raises NotFinite."""
+        return self.remake(clip, attempt, Guidance(attempt.scale, 1.0), null=clip.caption)
+
+    @torch.no_grad()
+    def remake(self, clip: EncodedClip, attempt: Attempt, guidance: Guide, null: str) -> EncodedClip:
+        """A clip that begins as an attempt does and is told the same, guided away from ``null``. Raises NotFinite.
 
         What the mouth does is not known, and zero. The latent frame of a single video frame stays: no clip shows it.
         """
-        text, plan = self.pipeline.networks.text, _plan(self.spec, continuing=attempt.continuing)
+        text, plan = self.pipeline.networks.text, one_clip(self.spec, continuing=attempt.continuing)
         if attempt.deaf:
             clip = replace(clip, audio=torch.zeros_like(clip.audio))
         heard = replace(self.listening, stride=clip.audio.shape[1] // clip.mouth.shape[1])
         audio = heard.heard(clip, range(1, 1 + plan.frames))[None].to(self.pipeline.device)
-        swapped = Conditioning(text=text([attempt.caption]), null_text=text([clip.caption]), audio=audio)
         made = self.pipeline.sample(
-            replace(self.spec, guidance=Guidance(attempt.scale, 1.0)),
-            swapped,
+            replace(self.spec, guidance=guidance),
+            Conditioning(text=text([attempt.caption]), null_text=text([null]), audio=audio),
             plan,
             _begun(clip, attempt, plan).to(self.pipeline.device),
             attempt.seed,
@@ -162,7 +165,7 @@ def beginning(clip: EncodedClip, latents: int) -> EncodedClip:
     )
 
 
-def _plan(spec: ModelSpec, *, continuing: bool) -> ClipPlan:
+def one_clip(spec: ModelSpec, *, continuing: bool) -> ClipPlan:
     """The one clip that a failure is: behind a portrait, or in the middle of a video."""
     return plan_clips(1, spec.geometry, spec.arrange, portrait=True, continuing=continuing)[0]
 

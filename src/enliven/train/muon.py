@@ -6,12 +6,13 @@ Matrices that several processes share are gathered for it, and each process keep
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
 
 from enliven.runtime.machine import quick_bfloat16
 from enliven.train.sharding import part_of, whole
@@ -24,9 +25,7 @@ MOST_NUMBERS = 2**24  # of matrices that are treated together, so that memory st
 class Muon(torch.optim.Optimizer):
     """For matrices only; weight decay as in AdamW."""
 
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.01, momentum: float = 0.95
-    ) -> None:
+    def __init__(self, parameters: ParamsT, lr: float, weight_decay: float = 0.01, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()

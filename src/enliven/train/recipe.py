@@ -44,10 +44,14 @@ Found = Sequence[tuple[Source, Manifest]]  # the same for all stages, for no cli
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How steps are taken, see ``TrainConfig``. It warms up and holds; a step has ``parts`` of ``batch`` clips."""
+    """How steps are taken, see ``TrainConfig``. It warms up and holds; a step has ``parts`` of ``batch`` clips.
+
+    Weights in whose names an expression of ``rate_factors`` is found learn at so many times the rate, as new ones may.
+    """
 
     steps: int = 100_000
     learning_rate: float = 1e-5
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
     warmup: int = 1000
     weight_decay: float = 0.01
     clip_norm: float = 1.0
@@ -119,6 +123,7 @@ class BackboneRecipe:
             folder=self.folder / "training",
             steps=pace.steps,
             learning_rate=pace.learning_rate,
+            rate_factors=pace.rate_factors,
             weight_decay=pace.weight_decay,
             muon="",
             warmup=pace.warmup,

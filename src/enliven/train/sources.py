@@ -155,10 +155,10 @@ def _cut(spec: ModelSpec, telling: Telling, people: int) -> Cutting:
 def _check_lengths(manifest: Manifest, cut: Cutting, folder: Path) -> None:
     assert isinstance(cut, StitchedCuts | PivotCuts)
     shortest = int(manifest.column("latents").min())
-    if shortest <= cut.frames:
+    if shortest < cut.needed:
         raise ConfigError(
-            f"a clip in {folder} has {shortest} latent frames; this model learns from {cut.frames} and one more",
-            hint=f"encode again with --frames {4 * cut.frames + 1} or longer",
+            f"a clip in {folder} has {shortest} latent frames; this model learns from {cut.needed}",
+            hint=f"encode again with --frames {4 * cut.needed - 3} or longer",
         )
 
 

@@ -18,8 +18,7 @@ from enliven.runtime.machine import quick_bfloat16
 from enliven.train import checkpoint, shared_checkpoint
 from enliven.train.faults import fault
 from enliven.train.logbook import Logbook
-from enliven.train.muon import Muon
-from enliven.train.optimizers import BETAS, optimizers_of
+from enliven.train.optimizers import BETAS, check_factors, optimizers_of, set_rate
 from enliven.train.processes import agreed, collected, mean, meet, own_share, rank_and_count, summed
 from enliven.train.rates import Course, share_of_rate
 from enliven.train.sharding import (
@@ -79,8 +78,9 @@ class TrainConfig:
     warms up over ``warmup`` steps and then takes its ``course``: see ``share_of_rate`` for it and ``decay``.
     Matrices whose names match the pattern ``muon`` are trained by Muon at ``muon_gain`` times the rate, all else by
     AdamW with ``betas``; an empty pattern means AdamW only. ``learning_rates`` are those of single networks, by name,
-    where they differ. Weights are float32 and so are their changes, whatever ``dtype`` is computed in; a CPU that does
-    not know bfloat16 computes in float32 all the same.
+    where they differ; by ``rate_factors`` weights learn so many times as fast, see ``optimizers_of``. Weights are
+    float32 and so are their changes, whatever ``dtype`` is computed in; a CPU that does not know bfloat16 computes in
+    float32 all the same.
 
     A step learns from ``parts`` batches, and several processes share them: two parts in one process are one part in
     each of two. Torch's random numbers in a part follow from ``seed``, the step and the part alone. ``recompute``
@@ -92,6 +92,7 @@ class TrainConfig:
     minutes: float = math.inf
     learning_rate: float = 1e-3
     learning_rates: Mapping[str, float] = field(default_factory=dict)
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
     weight_decay: float = 0.01
     betas: tuple[float, float] = BETAS
     muon: str = r"blocks\."
@@ -154,6 +155,7 @@ class Trainer:
                 weight_decay=config.weight_decay,
                 muon=config.muon,
                 betas=config.betas,
+                factors=config.rate_factors,
             )
             for name, each in self.network.items()
         }
@@ -351,9 +353,7 @@ class Trainer:
 
     def _update(self, name: str, rate: float) -> None:
         for optimizer in self.optimizers[name]:
-            gain = self.config.muon_gain if isinstance(optimizer, Muon) else 1.0
-            for group in optimizer.param_groups:
-                group["lr"] = rate * gain
+            set_rate(optimizer, rate, self.config.muon_gain)
             optimizer.step()
 
     def _rate(self) -> float:
@@ -378,6 +378,7 @@ def _check(config: TrainConfig, objective: Objective) -> None:
     unknown = sorted(set(config.learning_rates) - set(objective.networks))
     if unknown:
         raise ConfigError(f"learning rates for {unknown}", hint=f"the networks are {sorted(objective.networks)}")
+    check_factors(config.rate_factors, objective.networks)
     count = rank_and_count()[1]
     if config.parts < 1 or config.parts % count:
         raise ConfigError(
