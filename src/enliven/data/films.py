@@ -200,8 +200,9 @@ class FilmEncoder:
         before = min(start, round(MARGIN * self.fps))
         heard = self._span(told.heard, start - before, before + frames + round(MARGIN * self.fps))
         seed = zlib.crc32(f"{told.name} {start}".encode())
-        features = torch.stack([self.hearing.encode(voice, seed=seed).features for voice in heard])
-        return features[:, before * per_frame :][:, : frames * per_frame].float().cpu()
+        shown = slice(before * per_frame, (before + frames) * per_frame)
+        features = [self.hearing.encode(voice, seed=seed).features[shown] for voice in heard]
+        return torch.stack(features).float().cpu()
 
     def _span(self, voices: Float[Tensor, "p n"], start: int, frames: int) -> Float[Tensor, "p m"]:
         """The sound of video frames, with zeros behind its end."""
