@@ -3,7 +3,7 @@
 import torch
 
 from enliven.data.clips import ToonClip, make_clip
-from enliven.data.failures import CAPTIONS, make_failure
+from enliven.data.failures import CAPTIONS, failure_name, make_failure, shows_failure
 from enliven.toonworld.failures import NEGATIVE_PROMPT
 from enliven.toonworld.voice import load_speech
 
@@ -32,3 +32,12 @@ def test_half_are_told_the_negative_prompt_half_are_deaf_and_half_go_on_from_a_c
     for kind in kinds:
         assert 0.25 < sum(kind) / len(kind) < 0.75
     assert len(set(zip(*kinds, strict=True))) >= 6
+
+
+def test_failures_are_known_by_what_is_said_of_them_or_by_their_names() -> None:
+    assert all(shows_failure(clip.caption, "toon 1") for clip in failures(4))
+    for source in ("toon 7", "films/a failure 1.mp4"):
+        assert not shows_failure("a man", source)
+        for seed in (0, 12, -1):
+            assert shows_failure("still lips", failure_name(source, 93, seed))
+    assert not shows_failure(None)

@@ -27,6 +27,7 @@ def test_a_clip_comes_out_as_it_went_in(tmp_path: Path) -> None:
     for name in ("latents", "references", "reference_frames", "audio", "mouth"):
         torch.testing.assert_close(getattr(found, name), getattr(clip, name))
     assert torch.equal(found.heads.boxes, clip.heads.boxes)
+    assert found.heads.whole is False
     assert (row.people, row.latents, row.height, row.width, row.features) == (2, 4, 2, 2, 13)
     assert (row.source, row.start, row.caption) == ("a.mp4", 13, "caption 3")
 

@@ -2,12 +2,14 @@ import pytest
 import torch
 
 from enliven.errors import RequestError
+from enliven.media.image import fit_to, to_image
 from enliven.media.regions import (
     Box,
     bounding_box,
     box_masks,
     check_boxes,
     equal_boxes,
+    fit_box,
     fit_masks,
     speaker_regions,
     token_masks,
@@ -37,6 +39,24 @@ def test_a_mask_of_the_frame_size_is_left_alone_and_the_middle_is_kept() -> None
         [[True, True, False, False]] * 4,
         [[False, False, True, True]] * 4,
     ]
+
+
+@pytest.mark.parametrize("frame", [(40, 40), (24, 80), (96, 48), (60, 100), (30, 50)])
+def test_boxes_go_where_their_pixels_go(frame: tuple[int, int]) -> None:
+    """Each box painted white, and resized with its picture."""
+    for box in (Box(20, 5, 40, 50), Box(20, 50, 50, 90)):
+        painted = torch.zeros(3, 60, 100, dtype=torch.uint8)
+        painted[:, box.top : box.bottom, box.left : box.right] = 255
+        seen = bounding_box(fit_to(to_image(painted), *frame).mean(0) > 0)
+        moved = fit_box(box, (60, 100), *frame)
+        assert max(abs(one - other) for one, other in zip(seen, moved, strict=True)) <= 1, (seen, moved)
+
+
+def test_boxes_stay_apart_and_what_is_cut_off_is_empty() -> None:
+    sizes = [(height, width) for height in (17, 30, 33) for width in (31, 50, 64)]
+    pairs = [[fit_box(box, (60, 100), *size) for box in (Box(9, 5, 41, 53), Box(9, 53, 41, 90))] for size in sizes]
+    assert all(first.right == second.left for first, second in pairs)
+    assert fit_box(Box(10, 0, 50, 20), (60, 100), 30, 30) == Box(5, 0, 25, 0)
 
 
 def test_boxes_are_pixels_with_y_first() -> None:

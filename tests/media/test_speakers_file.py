@@ -58,6 +58,14 @@ def test_infinitetalk_starts_from_a_picture_or_a_video(folder: Path, name: str, 
     assert (file.portrait, file.video) == ((folder / name, None) if portrait else (None, folder / name))
 
 
+def test_beside_a_video_it_needs_no_picture(folder: Path) -> None:
+    file = read_speakers_file(write(folder, without("cond_image")), folder / "clip.mp4")
+    assert (file.portrait, file.video) == (None, folder / "clip.mp4")
+    assert len(file.boxes) == 2
+    elsewhere = write(folder, TWO | {"cond_image": "not/here.png"})
+    assert read_speakers_file(elsewhere, folder / "clip.mp4").video == folder / "clip.mp4"
+
+
 def test_somebody_without_a_voice_listens(folder: Path) -> None:
     file = read_speakers_file(write(folder, TWO | {"cond_audio": {"person2": "b.mp3"}, "audio_type": "para"}))
     assert file.voices == (None, folder / "b.mp3")

@@ -11,6 +11,7 @@ from enliven.data.encoded import EncodedClip, Heads, save_encoded
 from enliven.data.groups import make_group
 from enliven.errors import ConfigError
 from enliven.media.image import to_image
+from enliven.media.regions import Box
 from enliven.people import people_regions
 from enliven.request import GenerateRequest
 from enliven.systems.longcat import ReferenceSkip
@@ -288,6 +289,15 @@ def test_regions_are_those_of_a_request(seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("enliven.train.batches.MISSED", 0.0)
         assert torch.equal(told_regions(Heads(found, SIZE)), asked[0])
+
+
+def test_boxes_of_whole_people_are_told_as_those_of_a_request() -> None:
+    clip = make_group(0, [SILENT, SILENT], frames=1)
+    boxes = (Box(10, 0, 110, 112), Box(0, 112, 128, 224))
+    request = GenerateRequest(portrait=Path("a.png"), audio=(Path("a.wav"), None), speakers=boxes)
+    asked = people_regions(request, to_image(clip.frames[0]), SIZE)
+    for _ in range(3):
+        assert torch.equal(told_regions(Heads(torch.tensor(boxes), SIZE, whole=True)), asked[0])
 
 
 def test_each_batch_is_of_one_kind_and_kinds_come_as_often_as_said(folder: Path, tmp_path: Path) -> None:

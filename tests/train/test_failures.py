@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from enliven.data.encoded import EncodedClip
 from enliven.data.gathering import gather
+from enliven.data.latents import find_clips
 from enliven.data.manifest import read_manifest
 from enliven.data.order import Order
 from enliven.data.shards import ShardReader, ShardWriter
@@ -172,6 +173,16 @@ def test_recipes_read_failures_as_a_source(tmp_path: Path) -> None:
     assert all(any(torch.equal(each, clip.latents[:, 1:]) for clip in clips) for each in shown)
     assert told - {""} <= {WORDS, "still lips", "blurred"}
     assert told - {""}
+
+
+def test_no_codebook_is_made_of_failures(tmp_path: Path) -> None:
+    """Whatever words say what fails: also in one folder with the clips of people."""
+    people = write(tmp_path / "people", *(clip_of_noise(seed) for seed in range(3)))
+    before = [clip.latents() for clip in find_clips(people)]
+    assert not make(people, people, Failing(WORDS))
+    assert len(read_manifest(people)) == 6
+    assert len(before) == 3
+    assert all(torch.equal(one, clip.latents()) for one, clip in zip(before, find_clips(people), strict=True))
 
 
 def test_what_cannot_fail_is_counted_and_the_others_go_on(tmp_path: Path) -> None:

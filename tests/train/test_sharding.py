@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, distributed, nn  # noqa: TID251
 
-from enliven.train.sharding import blocks_of, clip_gradients, recompute_blocks, skeleton
+from enliven.train.processes import rank_and_count
+from enliven.train.sharding import blocks_of, clip_gradients, gathered, recompute_blocks, skeleton
 from enliven.train.trainer import TrainConfig, Trainer
 from several_processes import run_together
 
@@ -84,6 +86,72 @@ def test_two_processes_learn_what_one_does_and_one_goes_on_from_two(tmp_path: Pa
         torch.testing.assert_close(resumed.network.state_dict()[name], value, atol=1e-4, rtol=0)
     written = [(tmp_path / name / "metrics.jsonl").read_text().count("\n") for name in ("one", "two")]
     assert written[0] == written[1]
+
+
+class Alone(Guess):
+    """All that learns is a stack."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.networks = {"stack": self.networks["stack"]}
+
+    def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        return {"error": (self.networks["stack"](batch["x"]).sum(1) - batch["x"].prod(dim=1)).square().mean()}
+
+
+def sample_together(folder: Path) -> None:
+    """Samples of a shared network after each of three steps, the second of which fails."""
+    distributed.init_process_group("gloo")
+    rank, ended, waited = distributed.get_rank(), [], []
+
+    def sample(networks: Mapping[str, nn.Module], path: Path) -> None:
+        time.sleep(0.5)
+        ended.append(time.monotonic())
+        assert rank_and_count() == (0, 1), "nobody else would answer"
+        if len(ended) == 2:
+            raise RuntimeError("a fault in the sample")
+        weights = {key: value.clone() for key, value in networks["stack"].state_dict().items()}
+        torch.save(weights | {"seen": networks["stack"](torch.ones(1, 3))}, path.with_suffix(".pt"))
+
+    config = TrainConfig(folder / "run", steps=3, parts=2, learning_rate=0.02, dtype="float32", sample_minutes=0.0)
+    watched = Trainer(config, Alone(), rows(), sample)
+    taken = watched.take_sample
+
+    def take() -> None:
+        held = watched.gathered("stack")
+        assert bool(held) == (rank == 0), "the others hold nothing"
+        taken()
+        waited.append(time.monotonic())
+        if rank == 0:
+            torch.save(held, folder / f"held-{watched.step}.pt")
+
+    watched.take_sample = take  # type: ignore[method-assign]
+    watched.fit()
+    assert watched.step == 3
+    every: list[list[float]] = [[], []]
+    distributed.all_gather_object(every, ended if rank == 0 else waited)
+    assert [len(times) for times in every] == [3, 3]
+    assert all(end <= done for end, done in zip(*every, strict=True)), "the others wait for the first"
+
+
+def test_the_first_of_two_processes_samples_and_a_fault_stops_nothing(tmp_path: Path) -> None:
+    run_together(2, sample_together, tmp_path)
+    samples = tmp_path / "run" / "samples"
+    assert sorted(path.name for path in samples.iterdir()) == ["step-00000001.pt", "step-00000003.pt"]
+    for step in (1, 3):
+        made, held = torch.load(samples / f"step-{step:08}.pt"), torch.load(tmp_path / f"held-{step}.pt")
+        stack = Stack()
+        stack.load_state_dict(held)
+        assert torch.equal(made.pop("seen"), stack(torch.ones(1, 3)))
+        assert made.keys() == held.keys()
+        assert all(torch.equal(made[key], value) for key, value in held.items())
+
+
+def test_what_is_gathered_is_apart() -> None:
+    value = torch.ones(2)
+    (found,) = gathered({"a": value}).values()
+    value.zero_()
+    assert found.tolist() == [1, 1]
 
 
 def test_computing_blocks_again_changes_nothing() -> None:

@@ -29,6 +29,16 @@ def test_averages_follow_those_whose_turn_it_is(tmp_path: Path) -> None:
     assert torch.equal(held.average["b.bias"], torch.zeros(2))
 
 
+def test_averages_are_in_use_for_a_while() -> None:
+    held = state()
+    torch.nn.init.zeros_(held.average["b.weight"])
+    before = held.network["b"].weight.detach().clone()
+    assert held.averages_of("b").keys() == {"weight", "bias"}
+    with held.averages_in_use():
+        assert not held.network["b"].weight.any()
+    assert torch.equal(held.network["b"].weight, before)
+
+
 def test_everything_comes_back_from_the_disk(tmp_path: Path) -> None:
     one, other = state(), state()
     one.network["b"](one.network["a"](torch.randn(4, 2))).sum().backward()

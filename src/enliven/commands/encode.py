@@ -76,8 +76,9 @@ def encode(
 ) -> None:
     """Encode video files, or clips of the drawn world, into shards to train on.
 
-    A folder is searched for videos; the caption of a.mp4 is in a.txt. A .csv or .jsonl list has path and caption. Bad
-    files are told and left out. The same command again goes on where it was.
+    A folder is searched for videos; the caption of a.mp4 is in a.txt. A .csv or .jsonl list has path and caption.
+    Where a.speakers.json lies beside a.mp4, as of `enliven generate --input`, it says who speaks in which recording
+    and where each of them is. Bad files are told and left out. The same command again goes on where it was.
 
     Args:
         sources: Videos, folders of them, or lists.
@@ -165,7 +166,9 @@ def film_encoder(spec: "ModelSpec", networks: Sequence[Any], device: str, encodi
             raise ConfigError(f"--size {encoding.size} is no multiple of {spec.side_step}", hint="make both sides one")
         choose = partial(_always, (height, width))
     sound = Soundtrack(encoding.sound, spec.soundless, separator)
-    return FilmEncoder(autoencoder, hearing, fps, tuple(lengths), choose, device, sound)
+    return FilmEncoder(
+        autoencoder, hearing, fps, tuple(lengths), choose, device, sound, spec.voices, token=spec.side_step
+    )
 
 
 def hearing_at(fps: int, ears: Any, spec: "ModelSpec") -> Any:

@@ -19,10 +19,14 @@ from enliven.toonworld.state import FaceState
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Where several people are: top, left, bottom and right of each head in a picture of ``size`` (height, width)."""
+    """Where several people are: top, left, bottom and right of each head in a picture of ``size`` (height, width).
+
+    Where they are ``whole``, boxes hold people as a request places them, not their heads alone.
+    """
 
     boxes: Int[Tensor, "p 4"]
     size: tuple[int, int]
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +109,11 @@ def taken_apart(clip: EncodedClip) -> tuple[dict[str, Tensor], dict[str, str]]:
     }
     if clip.before is not None:
         tensors["before"] = clip.before.half().contiguous()
+    texts = {"caption": clip.caption, "silent": str(int(clip.silent))}
     if clip.heads is not None:
         tensors |= {"heads": clip.heads.boxes, "size": torch.tensor(clip.heads.size)}
-    return tensors, {"caption": clip.caption, "silent": str(int(clip.silent))}
+        texts["whole"] = str(int(clip.heads.whole))
+    return tensors, texts
 
 
 def put_together(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> EncodedClip:
@@ -118,7 +124,7 @@ def put_together(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> Enc
     heads = None
     if "heads" in tensors:
         height, width = tensors.pop("size").tolist()
-        heads = Heads(tensors.pop("heads"), (height, width))
+        heads = Heads(tensors.pop("heads"), (height, width), whole=metadata.get("whole") == "1")
     frames = tensors.pop("reference_frames")
     floats = {key: value.float() for key, value in tensors.items()}
     return EncodedClip(

@@ -5,6 +5,7 @@ the clips are told the whole negative prompt, half only what fails in them, and 
 """
 
 import random
+import re
 from dataclasses import replace
 
 import torch
@@ -15,6 +16,20 @@ from enliven.toonworld.failures import NEGATIVE_PROMPT, Failure, draw_failure
 from enliven.toonworld.voice import Speech
 
 CAPTIONS = frozenset({NEGATIVE_PROMPT, *Failure})
+NAMED = re.compile(r" \d+ failure -?\d+$")
+
+
+def failure_name(source: str, start: int, seed: int) -> str:
+    """The source of a failure that a model makes: what it is made of, from which video frame on, and by which seed."""
+    return f"{source} {start} failure {seed}"
+
+
+def shows_failure(caption: str | None, source: str = "") -> bool:
+    """Whether a clip is a failure: a drawn one by its ``caption``, one that a model made by the name of its ``source``.
+
+    Its caption does not tell: any words may say what fails.
+    """
+    return caption in CAPTIONS or NAMED.search(source) is not None
 
 
 def make_failure(seed: int, speech: Speech | None, *, frames: int = 61, size: tuple[int, int] = (128, 128)) -> ToonClip:

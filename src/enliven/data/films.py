@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from enliven.data.clips import FPS, RATE, ToonClip
-from enliven.data.encoded import EncodedClip
+from enliven.data.encoded import EncodedClip, Heads
+from enliven.data.film_people import FilmPeople, read_people
 from enliven.errors import ConfigError, MediaError
 from enliven.media.audio import SPEECH_RATE, has_sound
 from enliven.media.image import fit_frames, from_pixels
@@ -107,11 +109,17 @@ class Soundtrack:
     soundless: Soundless = "null"
     vocals: Separator | None = None
 
-    def of_film(self, path: Path) -> Float[Tensor, "n"] | None:
-        """What is listened to, at 16 kHz: no samples where there is silence, None for null audio. Raises MediaError."""
+    def of_film(self, path: Path, people: FilmPeople | None = None) -> Float[Tensor, "p n"] | None:
+        """What is listened to, at 16 kHz: no samples where there is silence, None for null audio.
+
+        Where nobody is told of, there is one voice, that of the film. Raises MediaError.
+        """
+        if self.heard == "own" and people is not None:
+            return people.voices(partial(heard_voice, vocals=self.vocals))
         if self.heard == "own" and has_sound(path):
-            return heard_voice(path, self.vocals)
-        return torch.zeros(0) if self._instead == "silence" else None
+            return heard_voice(path, self.vocals)[None]
+        count = len(people.recordings) if people else 1
+        return torch.zeros(count, 0) if self._instead == "silence" else None
 
     def of_drawn(self, clip: ToonClip) -> ToonClip:
         """The same clip with the sound that is listened to."""
@@ -131,7 +139,8 @@ class FilmEncoder:
     """Makes encoded clips of films. ``lengths`` are of clips in video frames, each ``4k + 1``; see ``cut_film``.
 
     There is a whole number of audio features for each of ``fps`` video frames a second. The truth about the mouth is
-    not known, and zero.
+    not known, and zero. So many ``voices`` at most are heard, any number where it is None; several people have to be
+    larger than a ``token``, in pixels a side.
     """
 
     autoencoder: VideoAutoencoder
@@ -141,6 +150,8 @@ class FilmEncoder:
     size: ChooseSize
     device: str = "cpu"
     sound: Soundtrack = Soundtrack()
+    voices: int | None = None
+    token: int = 1
 
     def __post_init__(self) -> None:
         for length in self.lengths:
@@ -152,15 +163,24 @@ class FilmEncoder:
             )
 
     def clips(self, film: Film, made: frozenset[int] = frozenset()) -> Iterator[tuple[int, EncodedClip]]:
-        """The clips of a film, each with the frame it starts from, but those ``made`` already. Raises MediaError."""
-        voice = self.sound.of_film(film.path)
+        """The clips of a film, each with the frame it starts from, but those ``made`` already.
+
+        Raises MediaError, and RequestError where the file beside it that says who is in it says it wrongly.
+        """
+        told = self._told(film)
         for start, frames in cut_film(film.path, self.fps, self.lengths, self.size, made):
-            yield start, self._encode(film, start, frames, voice)
+            yield start, self._encode(told, start, frames)
+
+    def _told(self, film: Film) -> "_Told":
+        people = read_people(film.path, self.voices)
+        heard = self.sound.of_film(film.path, people)
+        if people is None:
+            return _Told(film.path.name, film.caption, 1, heard)
+        places = people.places(*self.size(*people.size), self.token)
+        return _Told(film.path.name, film.caption or people.prompt, len(people.recordings), heard, places)
 
     @torch.no_grad()
-    def _encode(
-        self, film: Film, start: int, frames: UInt8[Tensor, "f 3 h w"], voice: Float[Tensor, "n"] | None
-    ) -> EncodedClip:
+    def _encode(self, told: "_Told", start: int, frames: UInt8[Tensor, "f 3 h w"]) -> EncodedClip:
         video = from_pixels(frames).transpose(0, 1)[None].to(self.device)
         chosen = torch.arange(0, len(frames), self.autoencoder.temporal_factor)
         pictures = [self.autoencoder.encode(video[:, :, int(index)][:, :, None])[0, :, 0] for index in chosen]
@@ -168,30 +188,41 @@ class FilmEncoder:
             latents=self.autoencoder.encode(video)[0].float().cpu(),
             references=torch.stack(pictures).float().cpu(),
             reference_frames=chosen,
-            audio=self._hear(film, start, len(frames), voice)[None],
-            mouth=torch.zeros(1, len(frames), 5),
-            caption=film.caption,
-            silent=voice is not None and not self._span(voice, start, len(frames)).any(),
+            audio=self._hear(told, start, len(frames)),
+            mouth=torch.zeros(told.people, len(frames), 5),
+            caption=told.caption,
+            silent=told.heard is not None and not self._span(told.heard, start, len(frames)).any(),
+            heads=told.places,
         )
 
-    def _hear(
-        self, film: Film, start: int, frames: int, voice: Float[Tensor, "n"] | None
-    ) -> Float[Tensor, "a layers c"]:
-        """The features of a clip; behind the end of the sound there is silence."""
-        count = frames * int(self.hearing.rate // self.fps)
-        if voice is None:
-            return torch.zeros(count, self.hearing.layers, self.hearing.channels)
+    def _hear(self, told: "_Told", start: int, frames: int) -> Float[Tensor, "p a layers c"]:
+        """The features of each voice; behind the end of the sound there is silence, with one noise floor for all."""
+        per_frame = int(self.hearing.rate // self.fps)
+        if told.heard is None:
+            return torch.zeros(told.people, frames * per_frame, self.hearing.layers, self.hearing.channels)
         before = min(start, round(MARGIN * self.fps))
-        heard = self._span(voice, start - before, before + frames + round(MARGIN * self.fps))
-        seed = zlib.crc32(f"{film.path.name} {start}".encode())
-        features = self.hearing.encode(heard, seed=seed).features
-        return features[before * int(self.hearing.rate // self.fps) :][:count].float().cpu()
+        heard = self._span(told.heard, start - before, before + frames + round(MARGIN * self.fps))
+        seed = zlib.crc32(f"{told.name} {start}".encode())
+        shown = slice(before * per_frame, (before + frames) * per_frame)
+        features = [self.hearing.encode(voice, seed=seed).features[shown] for voice in heard]
+        return torch.stack(features).float().cpu()
 
-    def _span(self, voice: Float[Tensor, "n"], start: int, frames: int) -> Float[Tensor, "m"]:
+    def _span(self, voices: Float[Tensor, "p n"], start: int, frames: int) -> Float[Tensor, "p m"]:
         """The sound of video frames, with zeros behind its end."""
         begin, end = (round(frame / self.fps * SPEECH_RATE) for frame in (start, start + frames))
-        found = voice[begin:end]
-        return pad(found, (0, end - begin - len(found)))
+        found = voices[:, begin:end]
+        return pad(found, (0, end - begin - found.shape[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What all clips of a film have in common; ``heard`` as ``Soundtrack.of_film`` has it, and where several are."""
+
+    name: str
+    caption: str
+    people: int
+    heard: Float[Tensor, "p n"] | None
+    places: Heads | None = None
 
 
 def _beside(path: Path) -> str:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from enliven.data.encoded import EncodedClip, load_encoded
-from enliven.data.failures import CAPTIONS
+from enliven.data.failures import shows_failure
 from enliven.data.manifest import Row, read_manifest
 from enliven.data.shards import ShardReader
 from enliven.errors import ConfigError
@@ -43,9 +43,9 @@ class StoredClip:
 def find_clips(folder: Path) -> list[StoredClip]:
     """The encoded clips of a folder, by name: files, and what lies in shards. Failures are left out.
 
-    No latent should be led back to what was drawn as it should not be. Raises as ``read_manifest``.
+    No latent should be led back to what is as it should not be, drawn or made by a model. Raises as ``read_manifest``.
     """
-    files = [_in_file(path) for path in folder.glob("*.safetensors") if _caption(path) not in CAPTIONS]
+    files = [_in_file(path) for path in folder.glob("*.safetensors") if not shows_failure(_caption(path))]
     return sorted([*files, *_in_shards(folder)], key=lambda clip: clip.name)
 
 
@@ -60,7 +60,7 @@ def _in_shards(folder: Path) -> list[StoredClip]:
     return [
         StoredClip(f"{row.key}.safetensors", f"{row.key} in {folder / row.shard}", partial(reader.read, row))
         for row in (Row(**values) for values in rows)
-        if row.caption not in CAPTIONS
+        if not shows_failure(row.caption, row.source)
     ]
 
 

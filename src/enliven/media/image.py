@@ -54,13 +54,17 @@ def fit_to(
     rgb = image.convert("RGB")
     if mode == "stretch":
         return from_pixels(_pixels(rgb.resize((width, height), Image.Resampling.LANCZOS)))
-    wide = width * rgb.height > height * rgb.width  # the frame is wider than the picture
-    cover_width = width if wide else rgb.width * height // rgb.height
-    cover_height = rgb.height * width // rgb.width if wide else height
+    cover_height, cover_width = covering((rgb.height, rgb.width), height, width)
     frame = Image.new("RGB", (width, height))
-    covering = rgb.resize((cover_width, cover_height), Image.Resampling.LANCZOS)
-    frame.paste(covering, (width // 2 - cover_width // 2, height // 2 - cover_height // 2))
+    resized = rgb.resize((cover_width, cover_height), Image.Resampling.LANCZOS)
+    frame.paste(resized, (width // 2 - cover_width // 2, height // 2 - cover_height // 2))
     return from_pixels(_pixels(frame))
+
+
+def covering(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """Height and width of a picture of ``size`` (height, width) that just covers a frame, its aspect kept."""
+    wide = width * size[0] > height * size[1]  # the frame is wider than the picture
+    return (size[0] * width // size[1], width) if wide else (height, size[1] * height // size[0])
 
 
 def fit_frames(frames: UInt8[Tensor, "f 3 h w"], height: int, width: int) -> UInt8[Tensor, "f 3 height width"]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from enliven.errors import RequestError
+from enliven.media.image import covering
 
 MARGIN = 0.1  # of an equal share of the picture, on all its sides (LongCat-Video-Avatar)
 
@@ -96,6 +97,19 @@ def fit_masks(masks: Float[Tensor, "classes h w"], height: int, width: int) -> F
     resized = interpolate(masks[None], size=covering, mode="bilinear", align_corners=False)[0]
     top, left = (covering[0] - height) // 2, (covering[1] - width) // 2
     return resized[:, top : top + height, left : left + width]
+
+
+def fit_box(box: Box, size: tuple[int, int], height: int, width: int) -> Box:
+    """A box of a picture of ``size`` (height, width), moved as ``fit_to`` moves the picture; empty where it is cut off.
+
+    Boxes that share no pixels share none afterwards.
+    """
+    frame, cover = (height, width), covering(size, height, width)
+    edges = (
+        round(edge * cover[axis] / size[axis]) + frame[axis] // 2 - cover[axis] // 2
+        for edge, axis in zip(box, (0, 1, 0, 1), strict=True)
+    )
+    return Box(*(min(max(0, edge), frame[axis]) for edge, axis in zip(edges, (0, 1, 0, 1), strict=True)))
 
 
 def token_masks(

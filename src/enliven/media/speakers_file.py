@@ -37,20 +37,20 @@ class SpeakersFile:
     others: tuple[Box, ...] = ()
 
 
-def read_speakers_file(path: Path) -> SpeakersFile:
-    """Read ``path``. Boxes are not compared with the picture yet.
+def read_speakers_file(path: Path, video: Path | None = None) -> SpeakersFile:
+    """Read ``path``. Boxes are not compared with the picture yet; where a ``video`` is given, that is the picture.
 
     Files are looked for in the folder of ``path``, then as their name is given, then by their last name beside
     ``path``. Raises MediaError when ``path`` or a file it names cannot be read, RequestError for what it says wrongly.
     """
     path = check_file(path, MOST_BYTES)
     try:
-        return _parse(_load(path), path)
+        return _parse(_load(path), path, video)
     except RequestError as error:
         raise RequestError(f"{path.name}: {error}", hint=error.hint) from None
 
 
-def _parse(values: dict[str, Any], path: Path) -> SpeakersFile:
+def _parse(values: dict[str, Any], path: Path, video: Path | None) -> SpeakersFile:
     if values.get("tts_audio"):
         raise RequestError("it asks for speech made from text (tts_audio)", hint="give recordings in cond_audio")
     prompt = values.get("prompt", "")
@@ -64,7 +64,7 @@ def _parse(values: dict[str, Any], path: Path) -> SpeakersFile:
         raise RequestError(
             f"it speaks of person{people}; {MOST_PEOPLE} people were expected at most", hint="give fewer"
         )
-    picture = _file(values, "cond_image", path) or _file(values, "cond_video", path)
+    picture = video or _file(values, "cond_image", path) or _file(values, "cond_video", path)
     if people > 1 and picture is None:
         raise RequestError(f"{people} people and no cond_image", hint="several people need a picture of them")
     seen = picture is not None and picture.suffix.lower() in PICTURES

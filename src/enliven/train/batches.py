@@ -170,11 +170,14 @@ def any_order(clip: EncodedClip) -> EncodedClip:
 
 
 def told_regions(heads: Heads) -> Bool[Tensor, "regions height width"]:
-    """Who is where, as a request would be told that has faces found in its picture: a few pixels off, then grown."""
+    """Who is where, as a request would be told: boxes of whole people as they are, heads as faces that were found.
+
+    Those are a few pixels off, then grown.
+    """
     height, width = heads.size
-    off = round(MISSED * height)
-    found = heads.boxes + torch.randint(-off, off + 1, heads.boxes.shape)
-    boxes = person_boxes([Box(*face) for face in found.tolist()], height, width)
+    off = 0 if heads.whole else round(MISSED * height)
+    found = [Box(*each) for each in (heads.boxes + torch.randint(-off, off + 1, heads.boxes.shape)).tolist()]
+    boxes = found if heads.whole else person_boxes(found, height, width)
     return speaker_regions(box_masks(boxes, height, width), height, width)[0]
 
 

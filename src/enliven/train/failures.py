@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from enliven.data.encoded import EncodedClip
+from enliven.data.failures import failure_name
 from enliven.data.gathering import Material
 from enliven.data.manifest import Row, read_manifest
 from enliven.data.shards import ShardReader
@@ -113,7 +114,7 @@ class FailureMaker:
                 clip = beginning(reader.read(row), len(one_clip(self.spec, continuing=False).layout))
                 yield 0, self.fail(clip, failing.draw(name, len(clip.references)))
 
-        names = [f"{row.source} {row.start} failure {failing.seed}" for row in rows]
+        names = [failure_name(row.source, row.start, failing.seed) for row in rows]
         return [Material(name, partial(make, row, name)) for row, name in zip(rows, names, strict=True)]
 
     def fail(self, clip: EncodedClip, attempt: Attempt) -> EncodedClip:

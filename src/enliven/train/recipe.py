@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from enliven.data.manifest import Manifest
 from enliven.data.order import Order, Process
@@ -30,7 +30,6 @@ from enliven.train.beginning import Beginning, choose_trainable, find_beginning,
 from enliven.train.flow import FlowObjective, NoiseLevels
 from enliven.train.lora import running, save_lora
 from enliven.train.processes import first_alone, joined, meet, rank_and_count
-from enliven.train.sharding import whole
 from enliven.train.sources import Source, Telling, captions_of, open_sources, read_sources
 from enliven.train.texts import TextStore, encode_texts, encoder_name
 from enliven.train.trainer import Sample, TrainConfig, Trainer
@@ -67,7 +66,7 @@ class Pace:
 class Watching:
     """A video to make of the averaged weights every so many ``minutes``, to look at.
 
-    The other networks are read for it, and of several processes every one holds the whole backbone for a moment.
+    The other networks are read for it. Of several processes the first then holds the whole backbone; the others wait.
     """
 
     portrait: Path
@@ -193,7 +192,7 @@ def _backbone(recipe: BackboneRecipe, beginning: Beginning, sources: Found, on_p
         objective.learnt.load_state_dict(trainer.averaged(BACKBONE))
         first_alone(lambda: save_lora(objective.learnt, recipe.result))
         return
-    learnt = _gathered_averages(trainer)
+    learnt = trainer.gathered(BACKBONE)
     first_alone(lambda: save_beside(beginning, learnt, recipe.result))
 
 
@@ -223,16 +222,6 @@ def _sample(recipe: BackboneRecipe, beginning: Beginning) -> Sample | None:
             write_video(AvatarPipeline(beginning.spec, made).generate(request), path.with_suffix(".mp4"))
 
     return sample
-
-
-def _gathered_averages(trainer: Trainer) -> dict[str, Tensor]:
-    """The averaged weights, in the memory of the first process; one at a time, so that no GPU holds them all."""
-    first, found = rank_and_count()[0] == 0, dict[str, Tensor]()
-    for key, value in trainer.average.items():
-        everything = whole(value)
-        if first:
-            found[key.removeprefix(f"{BACKBONE}.")] = everything.cpu()
-    return found
 
 
 def _store(recipe: BackboneRecipe, beginning: Beginning) -> Path:

@@ -5,7 +5,7 @@ What one process does alone is the same, with nothing to share.
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -65,6 +65,19 @@ def skeleton(network: nn.Module) -> nn.Module:
 def whole(value: Tensor) -> Tensor:
     """A tensor of which every process has a part, as every process wants it: all of it. All have to ask."""
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def gathered(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of tensors, all of each, in the main memory of the first process; nothing in the others. All have to ask.
+
+    They come one at a time, so that no other process, and no GPU, ever holds all of them.
+    """
+    first, found = rank_and_count()[0] == 0, dict[str, Tensor]()
+    for key, value in values.items():
+        everything = whole(value)
+        if first:
+            found[key] = everything.to("cpu", copy=True)
+    return found
 
 
 def part_of(everything: Tensor, like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """All that a run has learnt, as named tensors: weights, their averages, and what optimisers remember."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,21 @@ class State:
                 self.average[name].lerp_(value.float(), 1 - keep)
             else:
                 self.average[name].copy_(value)
+
+    def averages_of(self, name: str) -> dict[str, Tensor]:
+        """Those of one network; of several processes, their parts."""
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): value for key, value in self.average.items() if key.startswith(prefix)}
+
+    @contextmanager
+    def averages_in_use(self) -> Iterator[None]:
+        """The networks have their averaged weights for a while."""
+        weights = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(weights)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything, as ``network/...``, ``average/...`` and ``optimizer/...``; of several processes, their parts."""

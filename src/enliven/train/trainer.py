@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -19,12 +19,13 @@ from enliven.train import checkpoint, shared_checkpoint
 from enliven.train.faults import fault
 from enliven.train.logbook import Logbook
 from enliven.train.optimizers import BETAS, check_factors, optimizers_of, set_rate
-from enliven.train.processes import agreed, collected, mean, meet, own_share, rank_and_count, summed
+from enliven.train.processes import agreed, collected, first_alone, mean, meet, own_share, rank_and_count, summed
 from enliven.train.rates import Course, share_of_rate
 from enliven.train.sharding import (
     average_gradients,
     blocks_of,
     clip_gradients,
+    gathered,
     recompute_blocks,
     share,
     skeleton,
@@ -286,43 +287,45 @@ class Trainer:
 
     def averaged(self, name: str) -> dict[str, Tensor]:
         """The averaged weights of one network, in main memory: what ships. Of several processes, all have to ask."""
-        prefix = f"{name}."
-        return {key.removeprefix(prefix): whole(v).cpu() for key, v in self.average.items() if key.startswith(prefix)}
+        return {key: whole(value).cpu() for key, value in self.state.averages_of(name).items()}
+
+    def gathered(self, name: str) -> dict[str, Tensor]:
+        """The same for the first process alone, where it is large; the others get nothing. All have to ask."""
+        return gathered(self.state.averages_of(name))
 
     def averaged_network(self, name: str) -> nn.Module:
         """One network with its averaged weights, apart from the training. Of several processes, all have to ask."""
-        made = copy.deepcopy(self._skeletons.get(name, self.network[name]))
-        weights = {key: value.clone() for key, value in self.averaged(name).items()}
-        made.load_state_dict(weights, assign=name in self._skeletons)
-        return made
+        return self._apart(name, {key: value.clone() for key, value in self.averaged(name).items()})
 
     def take_sample(self) -> None:
-        """Something to look at, by the first process; what goes wrong there does not end the training."""
-        rank, count = rank_and_count()
-        if count > 1 and set(self._skeletons) != set(self.network):
+        """Something to look at, by the first process; what goes wrong there does not end the training.
+
+        What several processes share is whole in the first one alone, and the others wait for it.
+        """
+        if rank_and_count()[1] > 1 and set(self._skeletons) != set(self.network):
             return  # what runs is shared and cannot be gathered here
-        shared = {name: self.averaged_network(name) for name in self._skeletons}
-        if rank or not self.sample:
+        weights = {name: self.gathered(name) for name in self._skeletons}
+        first_alone(lambda: self._make_sample(weights))
+
+    def _make_sample(self, weights: dict[str, dict[str, Tensor]]) -> None:
+        if not self.sample:
             return
         place = self.config.folder / "samples" / f"step-{self.step:08}"
-        place.parent.mkdir(exist_ok=True)
-        with torch.random.fork_rng(), torch.no_grad(), nullcontext() if shared else self._averages_in_use():
+        with torch.random.fork_rng(), torch.no_grad(), nullcontext() if weights else self.state.averages_in_use():
             try:
+                place.parent.mkdir(exist_ok=True)
+                apart = {name: self._apart(name, weights.pop(name)) for name in list(weights)}
                 self.sample(
-                    {name: each.to(self.config.device) for name, each in (shared or self.network).items()}, place
+                    {name: each.to(self.config.device) for name, each in (apart or self.network).items()}, place
                 )
             except Exception:
                 log.exception("no sample at step %d", self.step)
 
-    @contextmanager
-    def _averages_in_use(self) -> Iterator[None]:
-        """The networks have their averaged weights for a while."""
-        weights = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.network.load_state_dict(self.average)
-        try:
-            yield
-        finally:
-            self.network.load_state_dict(weights)
+    def _apart(self, name: str, weights: dict[str, Tensor]) -> nn.Module:
+        """A network that has ``weights`` and nothing in common with the one that learns."""
+        made = copy.deepcopy(self._skeletons.get(name, self.network[name]))
+        made.load_state_dict(weights, assign=name in self._skeletons)
+        return made
 
     def _draw(self) -> Iterator[tuple[int, Batch]]:
         """This process's batches of this step, each with its seed, from which its losses draw, too."""
