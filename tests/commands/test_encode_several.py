@@ -39,7 +39,8 @@ def films(here: Path) -> Path:
     folder.mkdir()
     spoken = write_speech(here / "half.wav", 0.5).read_bytes()[44:]
     quiet = bytes(len(spoken))
-    write_speech(here / "short.wav", 0.4)
+    write_speech(here / "elsewhere.wav", 1.0)
+    write_speech(folder / "short.wav", 0.4)
     frames = torch.randint(255, (25, 3, 40, 120), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     header = write_speech(here / "whole.wav", 1.0).read_bytes()[:44]
     for name in ("one", "other"):
@@ -97,9 +98,14 @@ def test_nobody_is_heard_where_that_is_asked_for(sound: str, heard: bool, films:
         ({"bbox": {"person1": [0, 0, 41, 60], "person2": [0, 60, 40, 120]}}, WIDE, "leaves the picture"),
         ({"cond_audio": {"person1": "her.wav", "person2": "nobody.wav"}}, WIDE, "nobody.wav"),
         (
-            {"cond_audio": {"person1": "her.wav", "person2": "../short.wav"}},
+            {"cond_audio": {"person1": "her.wav", "person2": "short.wav"}},
             WIDE,
             "short.wav lasts 0.4 s, and the film",
+        ),
+        (
+            {"cond_audio": {"person1": "her.wav", "person2": "../elsewhere.wav"}},
+            WIDE,
+            "elsewhere.wav is not in the folder of the film",
         ),
         ({"bbox": {"person1": [0, 0, 40, 9], "person2": [0, 60, 40, 120]}}, SQUARE, "nothing of speaker 1 is left"),
         ({}, ["--model", "tiny-soul"], "2 people speak, and the model hears 1"),

@@ -152,7 +152,7 @@ def test_a_failure_is_as_long_as_a_clip_of_the_model() -> None:
     assert (len(first.references), first.mouth.shape[1]) == (5, 17)
     assert first.before is not None
     assert first.before.shape == first.latents.shape
-    with pytest.raises(ConfigError, match="a clip has 4 latent frames, a failure 5"):
+    with pytest.raises(ConfigError, match="a clip has 4 latent frames, one of this model 5"):
         beginning(clip_of_noise(latents=4), LATENTS)
 
 

@@ -1,5 +1,6 @@
 """Clips that a model makes anew, for decoders to learn from."""
 
+import json
 import random
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch.nn.functional import pad
 
 from enliven import systems
 from enliven.data.encoded import EncodedClip
+from enliven.data.failures import failure_name
 from enliven.data.manifest import read_manifest
 from enliven.data.shards import ShardReader, ShardWriter
 from enliven.diffusion.guidance import Guidance
@@ -21,6 +23,7 @@ from enliven.systems.soul import PivotalFrame
 from enliven.train.failures import FailureMaker
 from enliven.train.generated import main, make_anew, remade
 from enliven.train.latent_crops import find_generated
+from enliven.train.made_by import MADE_BY
 from enliven.types import Conditioning
 from tiny import tiny_soul, tiny_soul_networks
 
@@ -103,6 +106,24 @@ def test_shards_are_made_of_shards_once(people: Path) -> None:
     clips = [ShardReader(new).read(manifest.row(index)) for index in range(3)]
     assert {clip.latents.shape for clip in clips} == {(4, 5, 4, 4)}
     assert len(find_generated([new])) == 3
+
+
+def test_clips_of_other_encoders_are_refused(people: Path) -> None:
+    """Those beside the shards and those beside what was made before: decoders would learn what is not so."""
+    weights, new = people.parent / "weights", people.parent / "new"
+    make_anew(people, new, "tiny-soul", weights, count=1)
+    kept = (new / MADE_BY).read_text()
+    for folder in (people, new):
+        (folder / MADE_BY).write_text(kept.replace(json.loads(kept)["weights"], "others"))
+        with pytest.raises(ConfigError, match=f"{folder} holds clips of other encoders"):
+            make_anew(people, new, "tiny-soul", weights)
+        (folder / MADE_BY).write_text(kept)
+
+
+def test_nothing_is_made_of_failures(people: Path) -> None:
+    with ShardWriter(people) as writer:
+        writer.add(clip_of_noise(9, latents=6), failure_name("film 0", 0, 7), 0)
+    assert make_anew(people, people.parent / "new", "tiny-soul", people.parent / "weights").clips == 3
 
 
 def test_the_command_says_how_many_there_are_and_what_is_wrong(

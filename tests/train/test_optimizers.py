@@ -84,6 +84,8 @@ def test_matrices_have_rates_of_their_own_too() -> None:
         ({"weight": 2.0, r"^b\.": 2.0}, "no weight that learns"),
         ({"(": 2.0}, "no regular expression"),
         ({"a": 0.0}, "0 times the rate for 'a'"),
+        ({"a": float("nan")}, "nan times the rate for 'a'"),
+        ({"a": float("inf")}, "inf times the rate for 'a'"),
     ],
 )
 def test_rates_that_nothing_would_learn_at_are_refused(factors: dict[str, float], told: str) -> None:

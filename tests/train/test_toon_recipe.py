@@ -32,10 +32,11 @@ def test_a_part_that_is_not_there_is_refused(recipe: ToonRecipe, part: tuple[int
         replace(recipe, part=part)
 
 
-@pytest.mark.parametrize("glimpses", [Glimpses(2, 0.5), Glimpses(5, 1.5), Glimpses(5, -0.5)])
-def test_glimpses_of_nothing_new_are_refused(tmp_path: Path, glimpses: Glimpses) -> None:
+@pytest.mark.parametrize("glimpses", [Glimpses(2, 0.5), Glimpses(13, 0.5), Glimpses(5, 1.5), Glimpses(5, -0.5)])
+def test_glimpses_of_nothing_new_or_longer_than_clips_are_refused(tmp_path: Path, glimpses: Glimpses) -> None:
     """Two latent frames of soul-toon are those that a clip goes on from."""
     soul = short_recipe("soul.toml", tmp_path)
-    replace(soul, glimpses=Glimpses(3, 0.5))
+    for frames in (3, 12):
+        replace(soul, glimpses=Glimpses(frames, 0.5))
     with pytest.raises(RequestError, match="glimpses of"):
         replace(soul, glimpses=glimpses)

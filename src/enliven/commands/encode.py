@@ -1,11 +1,9 @@
 """``enliven encode``: video files, or the drawn world, become shards of encoded clips to train on."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from enliven.data.order import Process
     from enliven.systems.spec import ModelSpec
 
-ENCODERS = ("autoencoder", "audio")
-MADE_BY = "encoders.json"
 SHOWN = 5  # bad files; all of them are in the log
 
 
@@ -93,6 +89,7 @@ def encode(
     from enliven.data.gathering import gather
     from enliven.data.manifest import read_manifest
     from enliven.runtime.choices import Choices
+    from enliven.train.made_by import ENCODERS, MADE_BY, require_same
     from enliven.types import Progress
 
     process, films = process_of(part), [film for source in sources for film in find_films(source)]
@@ -191,35 +188,6 @@ def hearing_at(fps: int, ears: Any, spec: "ModelSpec") -> Any:
             f"--fps {fps} does not fit {spec.name}: {error}",
             hint=f"give one that {ears.rate:g} is a multiple of, such as {spec.geometry.fps}",
         ) from error
-
-
-def require_same(path: Path, spec: "ModelSpec", networks: Sequence[Any], fps: int) -> None:
-    """Keep in ``path`` of which encoders and frame rate the clips beside it are.
-
-    Raises ConfigError where they are of others: a batch has one of each.
-    """
-    from enliven.media.storage import replacing
-    from enliven.models.weights import sampled
-
-    digest = sha256()
-    for network in networks:
-        for name, value in network.state_dict().items():
-            digest.update(name.encode() + sampled(value).double().cpu().numpy().tobytes())
-    now = {"model": spec.name, "weights": digest.hexdigest(), "fps": fps}
-    if not path.exists():
-        with replacing(path) as fresh:
-            fresh.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
-    before = {"fps": spec.geometry.fps} | json.loads(path.read_text(encoding="utf-8"))
-    if before["weights"] != now["weights"]:
-        raise ConfigError(
-            f"{path.parent} holds clips of other encoders, those of {before['model']} as they were then",
-            hint="name another folder: what others made does not fit together",
-        )
-    if before["fps"] != fps:
-        raise ConfigError(
-            f"{path.parent} holds clips of {before['fps']} frames a second, not {fps}",
-            hint="name another folder for each frame rate; a recipe takes several",
-        )
 
 
 def film_material(film: "Film", encoder: "FilmEncoder") -> "Material":

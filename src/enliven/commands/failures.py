@@ -68,8 +68,8 @@ def failures(
         part: Which part of the work this process does, from 0, and of how many: 3/8.
 
     """
-    from enliven.commands.console import make_folder, say
-    from enliven.commands.encode import ENCODERS, MADE_BY, process_of, require_same, stoppable, summary
+    from enliven.commands.console import say
+    from enliven.commands.encode import process_of, stoppable, summary
     from enliven.commands.generate import load
     from enliven.commands.progress import listener
     from enliven.data.gathering import gather
@@ -77,6 +77,7 @@ def failures(
     from enliven.runtime.choices import Choices
     from enliven.systems import choose_model
     from enliven.train.failures import Failing, FailureMaker, choose_rows
+    from enliven.train.made_by import require_same_of
 
     process = process_of(part)
     if output.resolve() == shards.resolve():
@@ -87,10 +88,7 @@ def failures(
     failing = Failing(words, leading.weakest, leading.strongest, leading.seed)
     with listener() as tell, stoppable():
         pipeline = load(spec.name, Choices(weights=failed.weights, memory=failed.memory), tell)
-        encoders = [getattr(pipeline.networks, name) for name in ENCODERS]
-        if (shards / MADE_BY).exists():
-            require_same(shards / MADE_BY, spec, encoders, spec.geometry.fps)
-        require_same(make_folder(output) / MADE_BY, spec, encoders, spec.geometry.fps)
+        require_same_of(pipeline, shards, output)
         materials = FailureMaker(pipeline).materials(shards, rows, failing)
         found = gather(output, materials, named(STAGE, tell), process)
     whole = read_manifest(output)

@@ -63,7 +63,7 @@ def show(name: str, *, variant: str | None = None, base: Path | None = None) -> 
 
 @models.command
 def check(folder: Path, *, variant: str | None = None, base: Path | None = None) -> None:
-    """Compare all weights of a folder with the networks they are for, by their headers; and these with each other.
+    """Compare the headers of all weights in a folder with the networks they are for, and these with each other.
 
     Args:
         folder: A published folder, or one that was saved here.

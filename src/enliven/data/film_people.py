@@ -3,7 +3,8 @@
 ``a.speakers.json`` beside ``a.mp4`` is an input file as ``enliven generate --input`` takes it; the film is its picture.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from enliven.media.regions import Box, check_boxes, fit_box
 from enliven.media.speakers_file import read_speakers_file
 from enliven.media.video import read_first_frame, video_length
 from enliven.media.voices import Turns, arrange_voices
+
+logger = logging.getLogger(__name__)
 
 SUFFIX = ".speakers.json"
 APART = 0.5  # seconds by which a recording may be shorter or longer than its film
@@ -80,6 +83,9 @@ def read_people(film: Path, most: int | None = None) -> FilmPeople | None:
     if not path.is_file():
         return None
     told, picture = read_speakers_file(path, film), read_first_frame(film)
+    _require_near(path, told.voices)
+    if told.others:
+        logger.warning("%d people of %s who have no voice are not told of", len(told.others), path.name)
     size = (picture.shape[1], picture.shape[2])
     if most is not None and len(told.voices) > most:
         raise RequestError(
@@ -93,4 +99,12 @@ def read_people(film: Path, most: int | None = None) -> FilmPeople | None:
     except RequestError as error:
         raise RequestError(f"{path.name}: {error}", hint=error.hint) from None
     frames, rate = video_length(film)
-    return FilmPeople(told.voices, told.turns, told.boxes, size, frames / rate, told.prompt)
+    return FilmPeople(told.voices, told.turns, told.boxes, size, frames / rate, " ".join(told.prompt.split()))
+
+
+def _require_near(path: Path, recordings: Sequence[Path | None]) -> None:
+    """Raise RequestError for a recording outside the folder of the film: what is heard goes into shards."""
+    folder = path.parent.resolve()
+    for recording in recordings:
+        if recording is not None and not recording.resolve().is_relative_to(folder):
+            raise RequestError(f"{path.name}: {recording} is not in the folder of the film", hint="copy it there")

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from enliven.errors import ConfigError, WeightsError
 from enliven.media.storage import replacing
-from enliven.models.layered import write_label
-from enliven.models.networks import NetworkParams, find_parts, params_of, published_in, save_backbone
+from enliven.models.layered import saved_parts, write_label
+from enliven.models.marks import mark_backbone
+from enliven.models.networks import NetworkParams, find_parts, params_of, published_in, save_network
 from enliven.models.published import Part
 from enliven.models.releases import SHARED, Release, find_base
 from enliven.models.wan import Wan
@@ -120,8 +121,9 @@ def save_beside(beginning: Beginning, learnt: Mapping[str, Tensor], folder: Path
         network = beginning.parts[BACKBONE].build()
     network.load_state_dict(dict(learnt), assign=True)
     if beginning.release is None:
-        write_label(folder, beginning.spec.name, beginning.folder)
-        save_backbone(network, folder, beginning.stored_type)
+        save_network(network, folder / BACKBONE, beginning.stored_type)
+        write_label(folder, beginning.spec.name, beginning.folder)  # last: half a backbone is none without it
+        mark_backbone(saved_parts(folder))
         return
     own = beginning.parts[BACKBONE].folder
     place = folder / own.name

@@ -10,13 +10,14 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from enliven.data.encoded import EncodedClip
-from enliven.data.failures import failure_name
+from enliven.data.failures import failure_name, shows_failure
 from enliven.data.gathering import Material
 from enliven.data.manifest import Row, read_manifest
 from enliven.data.shards import ShardReader
@@ -42,7 +43,7 @@ class Attempt:
     continuing: bool
     deaf: bool
     seed: int
-    scale: float = 1.0
+    scale: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,9 @@ class Failing:
 
 
 def choose_rows(folder: Path, spec: ModelSpec, seed: int = 0, count: int | None = None) -> list[Row]:
-    """The clips in a ``folder`` of shards of which failures are made: all of them, or ``count`` that ``seed`` draws.
+    """The clips in a ``folder`` of shards of which others are made: all of them, or ``count`` that ``seed`` draws.
+
+    What shows a failure already is left out.
 
     Raises RequestError for a model whose clips have no pivot, ConfigError where there are no clips, or those of another
     model; MediaError, MissingExtra.
@@ -94,7 +97,8 @@ def choose_rows(folder: Path, spec: ModelSpec, seed: int = 0, count: int | None 
     check_clip(ShardReader(folder).read(manifest.row(0)), people, spec, folder)
     chosen = list(range(len(manifest)))
     random.Random(seed).shuffle(chosen)
-    return [manifest.row(index) for index in chosen[:count]]
+    rows = (manifest.row(index) for index in chosen)
+    return list(islice((row for row in rows if not shows_failure(row.caption, row.source)), count))
 
 
 class FailureMaker:
@@ -151,7 +155,7 @@ def beginning(clip: EncodedClip, latents: int) -> EncodedClip:
     there, frames = clip.latents.shape[1], 4 * latents - 3
     if there < latents:
         raise ConfigError(
-            f"a clip has {there} latent frames, a failure {latents}",
+            f"a clip has {there} latent frames, one of this model {latents}",
             hint=f"encode again with --frames {frames} or longer",
         )
     shown = clip.reference_frames < frames

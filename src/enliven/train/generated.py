@@ -23,6 +23,7 @@ from enliven.pipeline import AvatarPipeline
 from enliven.runtime.choices import Choices
 from enliven.systems import choose_model
 from enliven.train.failures import Attempt, FailureMaker, beginning, choose_rows, one_clip
+from enliven.train.made_by import require_same_of
 
 
 def remade(maker: FailureMaker, clip: EncodedClip, name: str) -> EncodedClip:
@@ -34,6 +35,7 @@ def remade(maker: FailureMaker, clip: EncodedClip, name: str) -> EncodedClip:
         continuing=chance.random() < 0.5,
         deaf=False,
         seed=chance.getrandbits(32),
+        scale=getattr(maker.spec.guidance, "text", 1.0),
     )
     return maker.remake(clip, attempt, maker.spec.guidance, maker.spec.negative_prompt)
 
@@ -46,7 +48,7 @@ def materials(maker: FailureMaker, folder: Path, rows: Sequence[Row]) -> list[Ma
         if not made:
             yield 0, remade(maker, beginning(reader.read(row), length), name)
 
-    names = [f"{row.source} {row.start} made anew" for row in rows]
+    names = [f"{row.source} {row.start} made anew by {maker.spec.name}" for row in rows]
     return [Material(name, partial(make, row, name)) for row, name in zip(rows, names, strict=True)]
 
 
@@ -62,7 +64,7 @@ def make_anew(
     spec = choose_model(model, weights)
     rows = choose_rows(shards, spec, count=count)
     maker = FailureMaker(AvatarPipeline.load(spec.name, Choices(weights=weights)))
-    folder.mkdir(parents=True, exist_ok=True)
+    require_same_of(maker.pipeline, shards, folder)
     return gather(folder, materials(maker, shards, rows))
 
 

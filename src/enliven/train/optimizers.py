@@ -1,5 +1,6 @@
 """Which optimiser moves which weights, and what it remembers, by the names of the weights."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -64,7 +65,7 @@ def check_factors(factors: Mapping[str, float], networks: Mapping[str, nn.Module
                 f"a rate of its own for {pattern!r}, which is in the name of no weight that learns",
                 hint=f"there are {', '.join(names[::20][:5])} and others",
             )
-        if factor <= 0:
+        if not 0 < factor < math.inf:
             raise ConfigError(f"{factor:g} times the rate for {pattern!r}", hint="give a number above 0")
 
 

@@ -35,7 +35,7 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Glimpses:
-    """The ``share`` of the backbone's batches that hold short clips, of so many latent ``frames``, and more of them.
+    """The ``share`` of batches that hold short clips, of so many latent ``frames``, and more of them.
 
     What a caption says is seen in any frame: so several times as many captions are learnt from in the same time.
     """
@@ -103,19 +103,20 @@ class ToonRecipe:
             raise RequestError(f"part {first} of {count}", hint="count parts from 0: [0, 2] and [1, 2] are all of two")
         if self.adversarial < 0:
             raise RequestError(f"adversarial is {self.adversarial:g}", hint="give 0 for no such phase, or more")
-        if not 0 <= self.glimpses.share <= 1 or (self.glimpses.share and self.glimpses.frames < self.shortest):
+        glimpse, (least, most) = self.glimpses, self.glimpsed
+        if not 0 <= glimpse.share <= 1 or (glimpse.share and not least <= glimpse.frames <= most):
             raise RequestError(
-                f"glimpses of {self.glimpses.frames} latent frames, {self.glimpses.share:g} of all batches",
-                hint=f"give {self.shortest} frames or more and a share from 0 to 1",
+                f"glimpses of {glimpse.frames} latent frames, {glimpse.share:g} of all batches",
+                hint=f"give {least} to {most} frames and a share from 0 to 1",
             )
         if self.groups and find_model(self.model).geometry.pivot:
             raise RequestError(f"{self.model} hears one voice", hint="leave out pairs and trios")
 
     @property
-    def shortest(self) -> int:
-        """How many latent frames a clip has at least that goes on from another: one is new."""
+    def glimpsed(self) -> tuple[int, int]:
+        """How many latent frames a glimpse has at least, one behind those gone on from, and at most, as any clip."""
         geometry = find_model(self.model).geometry
-        return geometry.latents(geometry.context) + 1
+        return geometry.latents(geometry.context) + 1, geometry.latents(geometry.frames)
 
     @property
     def world(self) -> World:
