@@ -17,6 +17,7 @@ from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
 from enliven.systems import MODELS, find_model
 from enliven.systems.spec import ModelSpec
+from enliven.train import checkpoint
 from enliven.train.toon import STAGES, Budget, ToonRecipe, blended, train_toon
 from toon_recipes import short_recipe
 
@@ -70,6 +71,16 @@ def test_a_codebook_has_the_kind_of_radius_that_the_recipe_says(said: dict[str, 
     write_clips(tmp_path / "encoded")
     train_toon(ToonRecipe(tmp_path, tmp_path / "weights", centroids=4, **said), ["codebook"])
     assert read_codebook_params(tmp_path / "weights" / "codebook").per_centroid == said.get("per_centroid", True)
+
+
+def test_who_learns_to_read_is_not_taught_by_muon(tmp_path: Path) -> None:
+    """Attention of T5 is not scaled: with queries as large as Muon makes them it sees one token."""
+    recipe = ToonRecipe(tmp_path, tmp_path / "weights", reading=Budget(1e-6, 2e-3, batch=2))
+    train_toon(recipe, ["reading"])
+    tensors, _ = checkpoint.load(tmp_path / "reading" / "checkpoint")
+    remembered = {name.rpartition("/")[2] for part in tensors.values() for name in part}
+    assert "exp_avg" in remembered
+    assert "momentum_buffer" not in remembered
 
 
 def test_two_networks_are_blended_weight_by_weight() -> None:

@@ -88,7 +88,7 @@ class ToonRecipe:
     trios: Groups = field(default_factory=lambda: Groups(0, 0.0))
     glimpses: Glimpses = field(default_factory=lambda: Glimpses(0, 0.0))
     hearing: Budget = field(default_factory=lambda: Budget(15, 1.5e-3))
-    reading: Budget = field(default_factory=lambda: Budget(3, 2e-3, batch=40, muon_gain=8.0))
+    reading: Budget = field(default_factory=lambda: Budget(3, 2e-3, batch=40))
     autoencoder: Budget = field(default_factory=lambda: Budget(40, 1e-3, batch=8, muon_gain=12.0))
     efficient: Budget = field(default_factory=lambda: Budget(0, 1e-3, batch=8, muon_gain=12.0))
     half: Budget = field(default_factory=lambda: Budget(0, 1e-3, batch=8))
