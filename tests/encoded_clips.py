@@ -8,6 +8,20 @@ from torch import Tensor
 from enliven.data.encoded import EncodedClip, save_encoded
 
 
+def clip_of_noise(seed: int = 0, latents: int = 5) -> EncodedClip:
+    """A clip of chance as the tiny Soul knows it, with two speech features for a video frame."""
+    made, frames = torch.Generator().manual_seed(seed), 4 * latents - 3
+    return EncodedClip(
+        latents=torch.randn(4, latents, 4, 4, generator=made),
+        references=torch.randn(latents, 4, 4, 4, generator=made),
+        reference_frames=torch.arange(0, frames, 4),
+        audio=torch.randn(1, 2 * frames, 3, 16, generator=made),
+        mouth=torch.ones(1, frames, 5),
+        caption="a man with a hat",
+        silent=False,
+    )
+
+
 def write_clip(path: Path, latents: Tensor) -> None:
     """An encoded clip of these latents, with the smallest of everything else."""
     clip = EncodedClip(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
+from encoded_clips import clip_of_noise
 from enliven.data.encoded import EncodedClip
 from enliven.data.gathering import gather
 from enliven.data.latents import find_clips
@@ -26,20 +27,6 @@ from tiny import tiny_soul, tiny_soul_networks, tiny_spec
 LATENTS = 5  # a pivot and the four of a clip
 ATTEMPT = Attempt("still lips", scale=4.0, pivot=2, continuing=False, deaf=False, seed=7)
 WORDS = "still lips, blurred"
-
-
-def clip_of_noise(seed: int = 0, latents: int = LATENTS) -> EncodedClip:
-    """A clip of chance, with two speech features for a video frame."""
-    made, frames = torch.Generator().manual_seed(seed), 4 * latents - 3
-    return EncodedClip(
-        latents=torch.randn(4, latents, 4, 4, generator=made),
-        references=torch.randn(latents, 4, 4, 4, generator=made),
-        reference_frames=torch.arange(0, frames, 4),
-        audio=torch.randn(1, 2 * frames, 3, 16, generator=made),
-        mouth=torch.ones(1, frames, 5),
-        caption="a man with a hat",
-        silent=False,
-    )
 
 
 def maker(**changes: object) -> FailureMaker:

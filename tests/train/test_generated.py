@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from encoded_clips import clip_of_noise
 from enliven import systems
-from enliven.data.encoded import EncodedClip
 from enliven.data.failures import failure_name
 from enliven.data.manifest import read_manifest
 from enliven.data.shards import ShardReader, ShardWriter
@@ -26,20 +26,6 @@ from enliven.train.latent_crops import find_generated
 from enliven.train.made_by import MADE_BY
 from enliven.types import Conditioning
 from tiny import tiny_soul, tiny_soul_networks
-
-
-def clip_of_noise(seed: int = 0, latents: int = 5) -> EncodedClip:
-    """A clip of chance, with two speech features for a video frame."""
-    made, frames = torch.Generator().manual_seed(seed), 4 * latents - 3
-    return EncodedClip(
-        latents=torch.randn(4, latents, 4, 4, generator=made),
-        references=torch.randn(latents, 4, 4, 4, generator=made),
-        reference_frames=torch.arange(0, frames, 4),
-        audio=torch.randn(1, 2 * frames, 3, 16, generator=made),
-        mouth=torch.ones(1, frames, 5),
-        caption="a man with a hat",
-        silent=False,
-    )
 
 
 def maker(**changes: object) -> FailureMaker:
