@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from enliven.errors import WeightsError
+from enliven.models.networks import load_network
 from enliven.models.text import TextEncoder, TextParams, clean, learn_tokenizer, read_tokenizer
+from enliven.systems.spec import PACKAGED
 
 CAPTIONS = ["A cartoon woman with red hair in a blue sweater.", "A cartoon man with a hat, in front of a wall."]
 SIZES = {"vocab_size": 512, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
@@ -69,3 +71,14 @@ def test_damaged_tokenizer_is_reported(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(WeightsError, match=r"tokenizer\.json"):
         read_tokenizer(path)
+
+
+@pytest.mark.parametrize("model", ["soul-toon"])
+@pytest.mark.parametrize(("one", "other", "third"), [("teal", "grey", "rose"), ("white", "blue", "cream")])
+def test_encoders_that_ship_know_which_thing_has_which_colour(model: str, one: str, other: str, third: str) -> None:
+    """To a bag of words, two colours that change places change nothing (0.005); one new word does."""
+    encoder = load_network(PACKAGED / model / "text")
+    said = "A cartoon woman with short black hair in a {} sweater, in front of a {} wall."
+    text = encoder([said.format(*colours) for colours in ((one, other), (other, one), (one, third))])
+    before, swapped, changed = (text.tokens * text.mask[..., None]).sum(1) / text.mask.sum(1, keepdim=True)
+    assert (swapped - before).norm() > 0.5 * (changed - before).norm()
