@@ -82,7 +82,6 @@ class Teaching:
     """
 
     lessons: tuple[Lesson, ...] = ()
-    codebooks: Mapping[str, CodebookRecipe] = field(default_factory=dict)
     model: str = "longcat-toon"
     steps: int = 300
     batch: int = 4
@@ -90,6 +89,7 @@ class Teaching:
     learning_rate: float = 3e-4
     muon_gain: float = 6.0
     sights: float = 0.0
+    codebooks: Mapping[str, CodebookRecipe] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
