@@ -7,17 +7,30 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from enliven.bench.ablation_cases import dressed_people, sights
-from enliven.bench.ablation_measures import LOOKS, Made, drift, likeness, liveliness, motif_kept, repetition, scenery
+from enliven.bench.ablation_measures import (
+    LOOKS,
+    Made,
+    drift,
+    handovers,
+    likeness,
+    liveliness,
+    motif_kept,
+    repetition,
+    scenery,
+)
 from enliven.bench.ablation_recipe import read_ablation
 from enliven.bench.cases import Case, eight_bit
+from enliven.errors import ConfigError
 from enliven.toonworld import draw
 from enliven.toonworld.character import Shirt
 
 CLIPS = (range(8), range(8, 14), range(14, 20), range(20, 22))
 
+CLIPPED = (0.01, 0.02, 0.4)
+
 
 def made(case: Case, frames: UInt8[Tensor, "f 3 h w"]) -> Made:
-    return Made(replace(case, frames=len(frames)), frames, CLIPS, Path())
+    return Made(replace(case, frames=len(frames)), frames, CLIPS, Path(), CLIPPED)
 
 
 def person() -> Case:
@@ -62,6 +75,17 @@ def test_what_darkens_drifts() -> None:
     kept, lost = (drift(made(case, each)).numbers[name] for each in (frames, dark))
     assert len(kept) == 1  # a third of four clips
     assert lost[0] > 10 * kept[0]
+
+
+def test_early_and_late_handovers_are_told_beside_the_drift() -> None:
+    video = made(person(), person().drawn())
+    seen, plain = handovers(video), drift(video)
+    early, late = (f"share clipped, {which} third of handovers" for which in ("first", "last"))
+    assert (seen.numbers[early], seen.numbers[late]) == ((0.01,), (0.4,))
+    assert {name: seen.numbers[name] for name in plain.numbers} == plain.numbers
+    assert seen.curves["share clipped, by handover"] == CLIPPED
+    with pytest.raises(ConfigError, match="nobody told"):
+        handovers(replace(video, clipped=()))
 
 
 def test_who_stands_still_is_not_lively() -> None:

@@ -5,6 +5,8 @@ import pytest
 from enliven.bench.ablation_cases import CASES
 from enliven.bench.ablation_measures import LOOKS
 from enliven.bench.ablation_recipe import Ablation, Claim, Variant, read_ablation
+from enliven.bench.ablation_stress import Stressed
+from enliven.bench.codebook import OnlyWatch
 from enliven.errors import ConfigError, RequestError
 from enliven.systems import find_model
 from enliven.systems.carry import Reencode
@@ -32,6 +34,11 @@ def test_a_variant_changes_what_it_names_and_nothing_else() -> None:
     assert (changed.guidance.text, changed.guidance.audio) == (3.0, 3.0)
     assert changed.steps == LONGCAT_TOON.steps
     assert Variant("x").apply(LONGCAT_TOON) == LONGCAT_TOON
+
+
+def test_stress_comes_before_whatever_carries() -> None:
+    assert Variant("x", stress=1.1).apply(SOUL_TOON).carry == Stressed(SOUL_TOON.carry, 1.1)
+    assert Variant("x", stress=1.1, carry="watch").apply(SOUL_TOON).carry == Stressed(OnlyWatch(), 1.1)
 
 
 def test_a_model_without_a_place_for_the_reference_says_so() -> None:

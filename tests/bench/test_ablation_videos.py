@@ -13,7 +13,7 @@ from enliven.errors import RequestError
 from enliven.models.networks import save_networks
 from enliven.systems import MODELS
 from enliven.train.lora import WithLora, save_lora
-from tiny import tiny_networks, tiny_spec
+from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec
 
 ABLATION = Ablation("t", "p", "c", "drift", (Variant("a"),), model="tiny")
 
@@ -38,6 +38,7 @@ def test_a_video_is_made_once(taught: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert torch.equal(first.frames, again.frames)
     assert first.clips[0] == range(17)
     assert first.clips[-1].stop == 25
+    assert first.clipped == again.clipped == (), "there is no codebook"
 
 
 def test_what_differs_lies_apart(taught: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +71,19 @@ def test_silence_is_heard_and_null_audio_is_zeros(taught: Path, tmp_path: Path) 
     )
     assert heard.any()
     assert not unheard.any()
+
+
+def test_stress_lies_apart_and_what_a_codebook_clips_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "tiny", tiny_soul(name="tiny"))
+    monkeypatch.setenv("ENLIVEN_WEIGHTS", str(tmp_path / "models"))
+    save_networks(tiny_soul_networks(), tmp_path / "models" / "tiny", torch.float32)
+    calm, stressed, watched = (
+        videos(tmp_path / "taught", **changes) for changes in ({}, {"stress": 1.5}, {"stress": 1.5, "carry": "watch"})
+    )
+    assert len({calm.folder, stressed.folder, watched.folder}) == 3
+    few, many = (each.made(case(1.0)).clipped for each in (calm, stressed))
+    assert len(few) == len(calm.made(case(1.0)).clips) - 1 > 0
+    assert sum(many) > sum(few)
 
 
 def test_a_decoder_that_is_not_there_is_said_before_any_work(taught: Path) -> None:

@@ -23,7 +23,7 @@ Each claim is judged over the people, or places, that it was measured with; each
 at all, one claim in twenty would have a sign all the same, by chance.
 
 `make ablations` teaches and measures all of them, `python -m enliven.bench.ablations NAME` one. The codebook has a
-report of its own, by `python -m enliven.bench.codebook`: one long video of one person, where no sign is sure.
+report of its own, too, by `python -m enliven.bench.codebook`: one long video of one person, where no sign is sure.
 
 **Kernels** have no row. Every line of Table 3 of Soul was measured with FlashAttention 2, so it does not say what a
 kernel brings; and kernels are for GPUs, while all of this was measured on processors. `enliven doctor` lists them.

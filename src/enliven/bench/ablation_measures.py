@@ -16,6 +16,7 @@ from enliven.bench.ablation_videos import Made
 from enliven.bench.cases import FPS, SETTLE, Case, eight_bit
 from enliven.bench.codebook_drift import measure_drift
 from enliven.bench.measures import MOST_LAG, best_lag, correlation, lag_curve, loudness
+from enliven.errors import ConfigError
 from enliven.judges.face import FaceJudge, similarity
 from enliven.judges.motion import FACE_FRONT, HEAD_RADIUS, body_motion, head_motion
 from enliven.judges.quality import QualityJudge
@@ -77,6 +78,21 @@ def drift(made: Made) -> Observed:
     return Observed(
         {name: row[last:].tolist() for name, row in rows.items()}, {name: row.tolist() for name, row in rows.items()}
     )
+
+
+def handovers(made: Made) -> Observed:
+    """How it drifts, and what share of the vectors handed on a codebook moved, or would have: early ones and late ones.
+
+    Raises ConfigError where nobody told.
+    """
+    if not made.clipped:
+        raise ConfigError("nobody told what was clipped", hint="videos need two clips or more, their model a codebook")
+    seen, third = drift(made), max(1, len(made.clipped) // THIRD)
+    told = {
+        "share clipped, first third of handovers": made.clipped[:third],
+        "share clipped, last third of handovers": made.clipped[-third:],
+    }
+    return Observed({**seen.numbers, **told}, {**seen.curves, "share clipped, by handover": made.clipped})
 
 
 def liveliness(made: Made) -> Observed:
@@ -146,6 +162,7 @@ Look = Callable[[Made], Observed]
 LOOKS: dict[str, Look] = {
     "likeness": likeness,
     "drift": drift,
+    "handovers": handovers,
     "liveliness": liveliness,
     "quality": quality,
     "scenery": scenery,

@@ -4,11 +4,14 @@ Each is a file of ``examples/ablations``. Its table ``teaching`` is for ``enlive
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from enliven import config
+from enliven.bench.ablation_stress import Stressed
+from enliven.bench.codebook import OnlyWatch
 from enliven.diffusion.guidance import Guidance
 from enliven.errors import ConfigError
 from enliven.systems.carry import Carry, KeepLatents, Reencode
@@ -16,7 +19,7 @@ from enliven.systems.spec import ModelSpec, adjusted
 
 Shows = Literal["people", "sights"]
 Hears = Literal["speech", "silence", "nothing"]
-CARRIES: dict[str, type[KeepLatents] | type[Reencode]] = {"keep": KeepLatents, "encode again": Reencode}
+CARRIES: Mapping[str, Callable[[], Carry]] = {"keep": KeepLatents, "encode again": Reencode, "watch": OnlyWatch}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,9 @@ class Variant:
     """One way of making the videos; what is None, the model decides.
 
     It ``hears`` the speech, an encoded quiet recording, or null audio, which is all zeros. ``taught`` names a lesson of
-    ``enliven.train.ablations``, whose weights are used. ``soft`` is that of ``ReferenceSkip``; ``guidance`` is the
-    scale of text and audio alike.
+    ``enliven.train.ablations``, or a codebook, whose weights are used. ``soft`` is that of ``ReferenceSkip``;
+    ``guidance`` is the scale of text and audio alike. To ``watch`` is to hand latents on as they are, and to tell what
+    a codebook would have moved; ``stress`` is the gain of ``Stressed``, which comes before.
     """
 
     name: str
@@ -35,20 +39,21 @@ class Variant:
     reference_index: float | None = None
     skip_radius: int | None = None
     soft: float | None = None
-    carry: Literal["keep", "encode again"] | None = None
+    carry: Literal["keep", "encode again", "watch"] | None = None
+    stress: float | None = field(default=None, repr=False)  # told by the carry: folders are named by both
     steps: int | None = None
     guidance: float | None = None
     decoder: str | None = None
     negative_prompt: str | None = None
 
     def apply(self, spec: ModelSpec) -> ModelSpec:
-        """A model as this variant has it. Raises RequestError for what the model does not have."""
+        """A model as this variant has it. Raises RequestError for what the model does not have, ConfigError."""
         placed = {"position": self.reference_index, "radius": self.skip_radius, "soft": self.soft}
-        carry: Carry = spec.carry if self.carry is None else CARRIES[self.carry]()
+        carry = spec.carry if self.carry is None else CARRIES[self.carry]()
         return replace(
             spec,
             arrange=adjusted(spec.arrange, placed),
-            carry=carry,
+            carry=carry if self.stress is None else Stressed(carry, self.stress),
             guidance=spec.guidance if self.guidance is None else Guidance(self.guidance, self.guidance),
             steps=self.steps or spec.steps,
             decoder=self.decoder or spec.decoder,

@@ -24,7 +24,7 @@ from enliven.media.video import read_video
 from enliven.media.vocals import Hear, heard_voice
 from enliven.models.networks import fingerprint
 from enliven.pipeline import AvatarPipeline, GenerateRequest
-from enliven.run import RECORD, resume, start
+from enliven.run import RECORD, read_result, resume, start
 from enliven.runtime.choices import Choices
 from enliven.systems.spec import ModelSpec
 
@@ -47,12 +47,16 @@ class Deaf(AvatarPipeline):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A video, the frames that each of its clips adds, and the folder where it is kept."""
+    """A video, the frames that each of its clips adds, and the folder where it is kept.
+
+    ``clipped`` is the share of vectors that a codebook moved, or would have, handover by handover; empty without one.
+    """
 
     case: Case
     frames: UInt8[Tensor, "f 3 h w"]
     clips: tuple[range, ...]
     folder: Path
+    clipped: tuple[float, ...] = ()
 
 
 class Videos:
@@ -88,7 +92,8 @@ class Videos:
             video = start(self.pipeline, request, run, on_progress=tell)
         spec = self.pipeline.spec
         plans = plan_clips(case.frames, spec.geometry, spec.arrange, portrait=True)
-        return Made(case, read_video(video).frames, tuple(plan.emits for plan in plans), folder)
+        clipped = read_result(run).shares.get("clipped", ())
+        return Made(case, read_video(video).frames, tuple(plan.emits for plan in plans), folder, clipped)
 
     def cost(self, case: Case) -> Cost:
         """What a clip of it costs, measured once."""

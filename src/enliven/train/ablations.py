@@ -4,15 +4,15 @@
     python -m enliven.train.ablations hybrid --data runs/soul/encoded --weights runs/soul/weights/soul-toon
 
 reads the table ``teaching`` of ``examples/ablations/NAME.toml``. All its lessons begin with the same weights and take
-equally many steps of the same size and seed. Without ``--data`` it draws and encodes clips first (needs espeak-ng).
-What was stopped goes on, what is done is not taught again; ``python -m enliven.bench.ablations`` measures what came of
-it.
+equally many steps of the same size and seed; its codebooks are fitted on the same clips. Without ``--data`` it draws
+and encodes clips first (needs espeak-ng). What was stopped goes on, what is done is not taught again;
+``python -m enliven.bench.ablations`` measures what came of it.
 """
 
 import argparse
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +26,10 @@ from enliven.errors import ConfigError
 from enliven.models.networks import load_network
 from enliven.systems import find_model
 from enliven.systems.spec import ModelSpec
+from enliven.train.ablation_codebooks import fit_codebooks
 from enliven.train.backbones import BACKBONE, LoraChoice, cuts, listening, train_backbone, train_lora
 from enliven.train.batches import ClipBatches
+from enliven.train.codebook import CodebookRecipe
 from enliven.train.cuts import Cut, Cutting, StitchedCuts
 from enliven.train.flow import FlowObjective
 from enliven.train.toon import ToonRecipe, train_toon
@@ -74,9 +76,12 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Teaching:
-    """The ``lessons`` of an ablation, each of ``steps`` steps with ``batch`` of ``clips`` clips."""
+    """The ``lessons`` of an ablation, each of ``steps`` steps with ``batch`` of ``clips`` clips; ``codebooks`` by name.
 
-    lessons: tuple[Lesson, ...]
+    A codebook is fitted on all clips that are given, or on ``clips`` that are drawn.
+    """
+
+    lessons: tuple[Lesson, ...] = ()
     model: str = "longcat-toon"
     steps: int = 300
     batch: int = 4
@@ -84,6 +89,7 @@ class Teaching:
     learning_rate: float = 3e-4
     muon_gain: float = 6.0
     sights: float = 0.0
+    codebooks: Mapping[str, CodebookRecipe] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +141,17 @@ def teach(
     folder: Path,
     on_progress: OnProgress = ignore_progress,
 ) -> None:
-    """Teach all lessons; each becomes a folder of weights in ``folder``. Raises as ``Trainer.fit``."""
+    """Teach all lessons and fit all codebooks; each becomes a folder of weights in ``folder``.
+
+    Raises as ``Trainer.fit`` and ``fit_codebooks``.
+    """
     for lesson in teaching.lessons:
         taught = folder / lesson.name
         result = taught / (LORA if lesson.lora.rank else BACKBONE)
         if not result.exists():
             log.info("lesson %s", lesson.name)
             _teach(teaching, lesson, data, weights, taught, on_progress)
+    fit_codebooks(teaching.codebooks, teaching.model, data, weights, folder, on_progress)
 
 
 def _teach(
