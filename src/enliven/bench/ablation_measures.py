@@ -64,6 +64,17 @@ def likeness(made: Made) -> Observed:
     return Observed(numbers, {name: torch.stack(parts).mean(dim=0).tolist() for name, parts in rows.items()})
 
 
+def pivotal(made: Made) -> Observed:
+    """The same, and whether a video begins where its portrait ends: that shows the moment before the first frame."""
+    seen, portrait = likeness(made), made.case.portrait
+    first = fit_frames(made.frames[:1], SIDE, SIDE)
+    began = {
+        "first frame: pose, pixels from the portrait's": (poses(first) - poses(portrait[None])).norm(dim=0).tolist(),
+        "first frame: picture, levels from the portrait": outside_face(first, portrait).tolist(),
+    }
+    return replace(seen, numbers=began | dict(seen.numbers))
+
+
 def drift(made: Made) -> Observed:
     """How the last third of the clips differs from the first clip."""
     seen = measure_drift(made.frames, made.clips, face_judge())
@@ -145,6 +156,7 @@ def _gradient(pixels: Float[Tensor, "f 3 h w"]) -> float:
 Look = Callable[[Made], Observed]
 LOOKS: dict[str, Look] = {
     "likeness": likeness,
+    "pivotal": pivotal,
     "drift": drift,
     "liveliness": liveliness,
     "quality": quality,
