@@ -64,7 +64,7 @@ def test_the_page_says_what_the_paper_says_and_what_was_found(tmp_path: Path) ->
 def test_losses_of_lessons_are_shown_where_there_are_any(tmp_path: Path) -> None:
     ablation = Ablation("t", "p", "c", "drift", (Variant("with"), Variant("without")), (CLAIM,))
     plain = {"with": result(2.0), "without": result(1.0)}
-    assert "losses" not in write_page("name", ablation, plain, {}, tmp_path).read_text()
+    assert "loss of the lesson" not in write_page("name", ablation, plain, {}, tmp_path).read_text()
     taught = replace(plain["with"], losses={10: 4.0, 20: 3.0, 30: 2.5, 40: 2.25})
     page = write_page("name", ablation, plain | {"with": taught}, {}, tmp_path)
     text = page.read_text()

@@ -91,7 +91,10 @@ def test_a_pivot_opens_as_often_as_a_lesson_says() -> None:
 
 def test_what_hears_is_new_behind_a_gate_and_all_else_is_as_it_was() -> None:
     learnt_before = tiny_soul_networks().backbone
-    closed, open_, usual = (Lesson("x", gate=gate).beginning(learnt_before) for gate in (0.0, 1.0, None))
+    usual = Lesson("x").beginning(learnt_before)
+    closed = Lesson("x", gate=0.0).beginning(learnt_before)
+    torch.rand(1)  # lessons follow each other, and a training draws
+    open_ = Lesson("x", gate=1.0).beginning(learnt_before)
     before, after, other = (network.state_dict() for network in (learnt_before, closed, open_))
     assert usual is learnt_before
     for name, value in after.items():
