@@ -50,9 +50,9 @@ def test_the_portrait_again_and_again_is_all_that_is_copied() -> None:
 def test_a_video_begins_where_its_portrait_is_or_elsewhere() -> None:
     case = person()
     later = case.drawn()
-    begun = torch.cat([case.portrait[None], later[1:]])
+    begun = torch.cat([case.portrait.repeat(4, 1, 1, 1), later[4:]])
     here, there = (pivotal(made(case, frames)).numbers for frames in (begun, later.roll(-10, dims=0)))
-    for name in ("first frame: pose, pixels from the portrait's", "first frame: picture, levels from the portrait"):
+    for name in ("first frames: pose, pixels from the portrait's", "first frames: picture, levels from the portrait"):
         assert here[name] == pytest.approx([0], abs=1e-3)
         assert there[name][0] > 0.1
     assert likeness(made(case, begun)).numbers.items() <= here.items()

@@ -29,6 +29,7 @@ CLOSED = 0.15
 REACH = 2  # pixels that a shirt may have moved by
 THIRD = 3
 CLEAN = 0.5
+BEGINNING = 4  # frames of a latent frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,16 @@ def likeness(made: Made) -> Observed:
 
 
 def pivotal(made: Made) -> Observed:
-    """The same, and whether a video begins where its portrait ends: that shows the moment before the first frame."""
+    """The same, and whether a video begins where its portrait ends: that shows the moment before the first frame.
+
+    All frames of the first latent frame are looked at: a judge errs in single ones, which are not clean yet.
+    """
     seen, portrait = likeness(made), made.case.portrait
-    first = fit_frames(made.frames[:1], SIDE, SIDE)
+    first = fit_frames(made.frames[:BEGINNING], SIDE, SIDE)
+    away, differs = (poses(first) - poses(portrait[None])).norm(dim=0), outside_face(first, portrait)
     began = {
-        "first frame: pose, pixels from the portrait's": (poses(first) - poses(portrait[None])).norm(dim=0).tolist(),
-        "first frame: picture, levels from the portrait": outside_face(first, portrait).tolist(),
+        "first frames: pose, pixels from the portrait's": [away.mean().item()],
+        "first frames: picture, levels from the portrait": [differs.mean().item()],
     }
     return replace(seen, numbers=began | dict(seen.numbers))
 
