@@ -109,6 +109,14 @@ def test_what_hears_is_new_behind_a_gate_and_all_else_is_as_it_was() -> None:
     assert not torch.equal(after["audio_proj.proj1.weight"], before["audio_proj.proj1.weight"])
 
 
+def test_the_projector_of_audio_may_be_kept() -> None:
+    before = tiny_soul_networks().backbone.state_dict()
+    after = Lesson("x", gate=0.0, projector="kept").beginning(tiny_soul_networks().backbone).state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("audio_proj."))
+    assert torch.equal(after["blocks.1.attn_audio.to_k.weight"], before["blocks.1.attn2.to_k.weight"])
+    assert after["blocks.1.audio_gate"].item() == 0
+
+
 def test_only_what_hears_behind_a_gate_begins_anew() -> None:
     with pytest.raises(ConfigError, match="of a Soul model"):
         Lesson("x", gate=0.0).beginning(tiny_networks().backbone)

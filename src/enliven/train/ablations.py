@@ -53,7 +53,8 @@ class Lesson:
     3.2). A chunk that continues another is cut out of a longer encoding (``stitched``), or is encoded on its ``own``
     (Eq. 11). ``general`` video without people and ``failures`` may be left out (Soul 3.2). The pivot shows the moment
     just before the clip in ``opening`` of the batches, 0..1, or as often as usual (Soul 3.2). With a ``gate`` what
-    hears begins anew behind gates of this number (Soul 3.1). With a ``lora`` only that is taught.
+    hears begins anew behind gates of this number (Soul 3.1); the ``projector`` of audio before it is new, too, or kept.
+    With a ``lora`` only that is taught.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Lesson:
     failures: bool = True
     opening: float | None = None
     gate: float | None = None
+    projector: Literal["new", "kept"] = "new"
     lora: LoraChoice = field(default_factory=LoraChoice)
 
     def told(self, clip: EncodedClip) -> EncodedClip | None:
@@ -93,7 +95,7 @@ class Lesson:
                 f"{self.name!r} makes what hears behind a gate anew, in the backbone of a Soul model",
                 hint="name such a model, and no LoRA: it would lie beside the old backbone",
             )
-        return hearing_anew(network, self.gate)
+        return hearing_anew(network, self.gate, kept="audio_proj." if self.projector == "kept" else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +137,20 @@ class OwnChunks:
         return replace(cut, clip=LatentClip(truth, cut.clip.layout), given=given)
 
 
-def hearing_anew(network: Wan, gate: float) -> Wan:
+def hearing_anew(network: Wan, gate: float, kept: str = "") -> Wan:
     """The same network before it heard anything: audio layers are copies of its text layers, gates ``gate`` (Soul 3.1).
 
-    The projector of audio is new, too, as beside a Wan that never heard: a learnt one would tell the copies in words of
-    its own what a new one must find out. All lessons begin with the same.
+    Whatever hears is new, but for weights whose names begin with what is ``kept``. All lessons begin with the same.
     """
     params = network.params
     assert params.audio is not None, "lessons with gates are of networks that hear"
     with torch.random.fork_rng():
         torch.manual_seed(0)
         made = Wan(replace(params, audio=replace(params.audio, gate_init=gate)))
-    fill_wan(made, {name: value for name, value in network.state_dict().items() if not HEARS.search(name)})
+    learnt_before = network.state_dict()
+    fill_wan(made, {name: value for name, value in learnt_before.items() if not HEARS.search(name)})
+    if kept:
+        made.load_state_dict({n: value for n, value in learnt_before.items() if n.startswith(kept)}, strict=False)
     return made
 
 
