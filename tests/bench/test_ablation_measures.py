@@ -15,6 +15,7 @@ from enliven.bench.ablation_measures import (
     likeness,
     liveliness,
     motif_kept,
+    pivotal,
     repetition,
     scenery,
 )
@@ -48,6 +49,17 @@ def test_the_portrait_again_and_again_is_all_that_is_copied() -> None:
     assert still["motif, likeness to the portrait's"] == pytest.approx([1, 1], abs=1e-4)
     assert min(moving["pose, pixels from the portrait's"]) > 0.1
     assert min(moving["head motion, pixels"]) > max(still["head motion, pixels"])
+
+
+def test_a_video_begins_where_its_portrait_is_or_elsewhere() -> None:
+    case = person()
+    later = case.drawn()
+    begun = torch.cat([case.portrait.repeat(4, 1, 1, 1), later[4:]])
+    here, there = (pivotal(made(case, frames)).numbers for frames in (begun, later.roll(-10, dims=0)))
+    for name in ("first frames: pose, pixels from the portrait's", "first frames: picture, levels from the portrait"):
+        assert here[name] == pytest.approx([0], abs=1e-3)
+        assert there[name][0] > 0.1
+    assert likeness(made(case, begun)).numbers.items() <= here.items()
 
 
 def test_a_motif_that_fades_or_goes_is_missed_and_one_that_moves_a_little_is_not() -> None:

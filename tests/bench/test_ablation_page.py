@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,21 @@ def test_the_page_says_what_the_paper_says_and_what_was_found(tmp_path: Path) ->
     assert data["claims"][0] == {"says": "with is more", "difference": 1.0, "margin": 0.2484, "verdict": "shown"}
     assert data["sample"] == "3 people"
     assert data["numbers"]["with"]["m"] == [2.0, 3.0, 4.0]
+
+
+def test_losses_of_lessons_are_shown_where_there_are_any(tmp_path: Path) -> None:
+    ablation = Ablation("t", "p", "c", "drift", (Variant("with"), Variant("without")), (CLAIM,))
+    plain = {"with": result(2.0), "without": result(1.0)}
+    assert "loss of the lesson" not in write_page("name", ablation, plain, {}, tmp_path).read_text()
+    taught = replace(plain["with"], losses={10: 4.0, 20: 3.0, 30: 2.5, 40: 2.25})
+    page = write_page("name", ablation, plain | {"with": taught}, {}, tmp_path)
+    text = page.read_text()
+    assert "| loss of the lesson, step 10 | 4 |  |" in text
+    assert "| loss of the lesson, step 40 | 2.25 |  |" in text
+    assert "(name-losses.png)" in text
+    assert json.loads(page.with_suffix(".json").read_text())["losses"] == {
+        "with": {"10": 4, "20": 3, "30": 2.5, "40": 2.25}
+    }
 
 
 def test_places_without_people_are_called_so(tmp_path: Path) -> None:

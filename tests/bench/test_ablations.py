@@ -11,6 +11,7 @@ from enliven.bench.ablations import found, run_ablation
 from enliven.errors import ConfigError
 from enliven.models.networks import save_networks
 from enliven.systems import MODELS
+from enliven.train.logbook import Logbook
 from tiny import tiny_networks, tiny_spec
 
 VARIANTS = (Variant("keep", carry="keep"), Variant("again", carry="encode again"), Variant("later", taught="lesson"))
@@ -37,6 +38,21 @@ def test_an_ablation_becomes_a_page_and_is_gone_on_with(tmp_path: Path, monkeypa
     again = run_ablation("name", ablation, tmp_path / "runs", tmp_path / "out")
     assert again is not None
     assert json.loads(again.with_suffix(".json").read_text())["numbers"] == data["numbers"]
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_losses_are_those_of_the_lesson_of_a_variant(tmp_path: Path) -> None:
+    taught = tmp_path / "runs" / "name" / "taught"
+    save_networks(tiny_networks(1), taught / "lesson", torch.float32)
+    (taught / "lesson training").mkdir()
+    Logbook(taught / "lesson training").write(10, 1.0, [{"flow": 0.5}])
+    told = {}
+    for losses in (True, False):
+        asked = Ablation("t", "p", "c", "drift", VARIANTS[1:], model="tiny", people=1, seconds=1.0, losses=losses)
+        page = run_ablation("name", asked, tmp_path / "runs", tmp_path / "out")
+        assert page is not None
+        told[losses] = json.loads(page.with_suffix(".json").read_text())["losses"]
+    assert told == {True: {"later": {"10": 0.5}}, False: {}}
 
 
 @pytest.mark.usefixtures("tiny_model")

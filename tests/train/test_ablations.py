@@ -11,12 +11,14 @@ from enliven.errors import ConfigError
 from enliven.models.lora import read_lora
 from enliven.models.networks import load_network, save_networks
 from enliven.systems import MODELS
+from enliven.systems.longcat import LONGCAT_TOON
 from enliven.systems.soul import SOUL_TOON
 from enliven.toonworld.failures import NEGATIVE_PROMPT
-from enliven.train.ablations import LORA, Lesson, OwnChunks, TaughtBatches, Teaching, read_teaching, teach
-from enliven.train.backbones import LoraChoice
+from enliven.train import ablations
+from enliven.train.ablations import LORA, Lesson, OwnChunks, TaughtBatches, Teaching, learnt, read_teaching, teach
+from enliven.train.backbones import LoraChoice, cuts
 from enliven.train.cuts import StitchedCuts
-from tiny import tiny_networks, tiny_spec
+from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec
 
 FILES = sorted((Path(__file__).parents[2] / "examples" / "ablations").glob("*.toml"))
 
@@ -77,6 +79,68 @@ def test_where_nothing_is_continued_chunks_are_the_usual() -> None:
 def test_a_model_with_a_pivot_has_no_chunks_of_their_own() -> None:
     with pytest.raises(ConfigError, match="soul-toon has no chunks"):
         Lesson("x", chunks="own").cutting(SOUL_TOON)
+
+
+def test_a_pivot_opens_as_often_as_a_lesson_says() -> None:
+    usual = cuts(SOUL_TOON)
+    assert Lesson("x").cutting(SOUL_TOON) == usual
+    assert Lesson("x", opening=0.0).cutting(SOUL_TOON) == replace(usual, opening=0.0)
+    with pytest.raises(ConfigError, match="longcat-toon has no pivot"):
+        Lesson("x", opening=0.3).cutting(LONGCAT_TOON)
+
+
+def test_what_hears_is_new_behind_a_gate_and_all_else_is_as_it_was() -> None:
+    learnt_before = tiny_soul_networks().backbone
+    usual = Lesson("x").beginning(learnt_before)
+    closed = Lesson("x", gate=0.0).beginning(learnt_before)
+    torch.rand(1)  # lessons follow each other, and a training draws
+    open_ = Lesson("x", gate=1.0).beginning(learnt_before)
+    before, after, other = (network.state_dict() for network in (learnt_before, closed, open_))
+    assert usual is learnt_before
+    for name, value in after.items():
+        if "audio" not in name:
+            assert torch.equal(value, before[name]), name
+        elif name.endswith("audio_gate"):
+            assert (value.item(), other[name].item()) == (0.0, 1.0)
+        else:
+            assert torch.equal(value, other[name]), name
+    copied = after["blocks.1.attn_audio.to_k.weight"]
+    assert torch.equal(copied, before["blocks.1.attn2.to_k.weight"])
+    assert not torch.equal(after["audio_proj.proj1.weight"], before["audio_proj.proj1.weight"])
+
+
+def test_the_projector_of_audio_may_be_kept() -> None:
+    before = tiny_soul_networks().backbone.state_dict()
+    after = Lesson("x", gate=0.0, projector="kept").beginning(tiny_soul_networks().backbone).state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("audio_proj."))
+    assert torch.equal(after["blocks.1.attn_audio.to_k.weight"], before["blocks.1.attn2.to_k.weight"])
+    assert after["blocks.1.audio_gate"].item() == 0
+
+
+def test_only_what_hears_behind_a_gate_begins_anew() -> None:
+    with pytest.raises(ConfigError, match="of a Soul model"):
+        Lesson("x", gate=0.0).beginning(tiny_networks().backbone)
+    with pytest.raises(ConfigError, match="of a Soul model"):
+        Lesson("x", gate=0.0, lora=LoraChoice(2)).beginning(tiny_soul_networks().backbone)
+
+
+def test_a_lesson_behind_a_gate_can_be_used_and_its_losses_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "tiny-soul", tiny_soul())
+    monkeypatch.setattr(ablations, "LOGGED", 1)
+    weights, data = tmp_path / "weights", tmp_path / "data"
+    save_networks(tiny_soul_networks(), weights, torch.float32)
+    data.mkdir()
+    save_encoded(clip(audio=torch.randn(1, 33, 3, 16)), data / "0.safetensors")
+    lessons = (Lesson("closed", gate=0.0), Lesson("open", gate=1.0))
+    teaching = Teaching(lessons, "tiny-soul", steps=2, batch=1, clips=1, rate_factors={"audio_gate": 100.0})
+    teach(teaching, [data], weights, tmp_path / "taught")
+    closed, open_ = (load_network(tmp_path / "taught" / each.name / "backbone") for each in lessons)
+    assert closed.blocks[0].audio_gate.abs().item() > 1e-3, "it was quick to open"
+    assert open_.blocks[0].audio_gate.item() > 0.5
+    assert list(learnt(tmp_path / "taught", "closed")) == [1, 2]
+    assert learnt(tmp_path / "taught", "never") == {}
 
 
 def test_lessons_begin_alike_and_become_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,27 @@ def test_overlaps_and_openings_come_as_often_as_said() -> None:
     assert sum(before) / 400 == pytest.approx(0.3 + by_chance, abs=0.07)
 
 
+def opened(cutting: PivotCuts, continuing: bool, count: int = 200) -> float:
+    """How often the pivot is the moment before, of cuts with an overlap or without; see ``clip`` for the numbers."""
+    made = [cutting([clip()]) for _ in range(count)]
+    chosen = [cut for cut in made if (cut.clip.layout.clean > 1) == continuing]
+    before = [cut.clip.latents[0, 0, 0, 0, 0] - PICTURES == cut.heard.start - 1 for cut in chosen]
+    return sum(map(float, before)) / len(chosen)
+
+
+@pytest.mark.parametrize("continuing", [False, True])
+def test_the_pivot_can_always_or_never_be_the_moment_before(continuing: bool) -> None:
+    assert opened(cuts(opening=1.0), continuing) == 1
+    assert opened(cuts(opening=0.0), continuing) < 2.5 / LATENTS
+
+
+def test_overlaps_open_only_when_all_others_do() -> None:
+    cutting = cuts(continuing=0.5, opening=0.75)
+    assert opened(cutting, continuing=False) == 1
+    assert opened(cutting, continuing=True) == pytest.approx(0.5 + 0.5 / LATENTS, abs=0.15)
+    assert opened(cuts(continuing=0.5, opening=0.5), continuing=True) < 2.5 / LATENTS
+
+
 def test_without_a_portrait_the_clip_begins_with_its_single_frame() -> None:
     cut = cuts(free=1.0)([clip()])
     assert cut.clip.latents[0, 0, :, 0, 0].tolist() == list(range(FRAMES + 1))

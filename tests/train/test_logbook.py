@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from enliven.errors import StorageError
-from enliven.train.logbook import EVENTS, Logbook
+from enliven.train.logbook import EVENTS, Logbook, read_curve
 
 
 def rows(folder: Path) -> list[dict[str, float]]:
@@ -29,6 +29,16 @@ def test_rows_that_will_be_written_again_go_and_so_does_half_a_row(tmp_path: Pat
     book.write(3, 0, [{"a": 30.0}])
     book.close()
     assert [(row["step"], row["a"]) for row in rows(tmp_path)] == [(1, 1), (2, 2), (3, 30)]
+
+
+def test_a_curve_has_the_rows_in_which_a_number_was_there(tmp_path: Path) -> None:
+    book = Logbook(tmp_path)
+    for step, name in ((10, "a"), (20, "b"), (30, "a")):
+        book.write(step, 0, [{name: step / 4}])
+    with book.path.open("a") as file:
+        file.write('{"step": 40, "a": 1')
+    assert read_curve(tmp_path, "a") == {10: 2.5, 30: 7.5}
+    assert read_curve(tmp_path / "nothing", "a") == {}
 
 
 def test_tensorboard_reads_what_was_measured(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ CLOSED = 0.15
 REACH = 2  # pixels that a shirt may have moved by
 THIRD = 3
 CLEAN = 0.5
+BEGINNING = 4  # frames of a latent frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,21 @@ def likeness(made: Made) -> Observed:
     numbers["motion, likeness to other clips'"] = repetition(ways)
     numbers["head motion, pixels"] = [_wandering(way) for way in ways]
     return Observed(numbers, {name: torch.stack(parts).mean(dim=0).tolist() for name, parts in rows.items()})
+
+
+def pivotal(made: Made) -> Observed:
+    """The same, and whether a video begins where its portrait ends: that shows the moment before the first frame.
+
+    All frames of the first latent frame are looked at: a judge errs in single ones, which are not clean yet.
+    """
+    seen, portrait = likeness(made), made.case.portrait
+    first = fit_frames(made.frames[:BEGINNING], SIDE, SIDE)
+    away, differs = (poses(first) - poses(portrait[None])).norm(dim=0), outside_face(first, portrait)
+    began = {
+        "first frames: pose, pixels from the portrait's": [away.mean().item()],
+        "first frames: picture, levels from the portrait": [differs.mean().item()],
+    }
+    return replace(seen, numbers=began | dict(seen.numbers))
 
 
 def drift(made: Made) -> Observed:
@@ -161,6 +177,7 @@ def _gradient(pixels: Float[Tensor, "f 3 h w"]) -> float:
 Look = Callable[[Made], Observed]
 LOOKS: dict[str, Look] = {
     "likeness": likeness,
+    "pivotal": pivotal,
     "drift": drift,
     "handovers": handovers,
     "liveliness": liveliness,

@@ -2,12 +2,12 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from enliven.bench.ablation_pictures import Result, curves_plot, frames_sheet, measures_plot
+from enliven.bench.ablation_pictures import Result, curves_plot, frames_sheet, losses_plot, measures_plot
 from enliven.bench.ablation_recipe import Ablation, Claim
 from enliven.bench.report import circumstances
 from enliven.bench.verdicts import SURE, Verdict, judge, mean_and_error
@@ -33,6 +33,8 @@ def write_page(
     pictures = {"measures": measures_plot(results), "frames": frames_sheet(results)}
     if any(result.observed[0].curves for result in results.values()):
         pictures["curves"] = curves_plot(results)
+    if any(result.losses for result in results.values()):
+        pictures["losses"] = losses_plot(results)
     for kind, picture in pictures.items():
         with replacing(folder / f"{name}-{kind}.png") as path:
             picture.save(path, format="PNG", optimize=True)
@@ -50,6 +52,7 @@ def write_page(
         ],
         "sample": f"{_size(results)} {SEEN[ablation.shows][0]}",
         "numbers": {variant: result.numbers | _listed(result.cost) for variant, result in results.items()},
+        "losses": {variant: result.losses for variant, result in results.items() if result.losses},
         "missing": dict(missing),
     }
     _write(folder / f"{name}.json", json.dumps(data, indent=1) + "\n")
@@ -108,7 +111,15 @@ def _table(results: Mapping[str, Result]) -> list[str]:
     for measure in costs[0]:
         cells = [f"{costs[0][measure] / cost[measure]:.3g}" for cost in costs]
         lines.append(f"| {measure}: so many times less | " + " | ".join(cells) + " |")
-    return [*lines, ""]
+    return [*lines, *_losses(results), ""]
+
+
+def _losses(results: Mapping[str, Result]) -> Iterator[str]:
+    """Rows of a table: where the losses of lessons began, stood in the middle, and ended."""
+    steps = sorted({step for result in results.values() for step in result.losses})
+    for step in sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else ():
+        cells = [f"{result.losses[step]:.3g}" if step in result.losses else "" for result in results.values()]
+        yield f"| loss of the lesson, step {step} | " + " | ".join(cells) + " |"
 
 
 def _cell(values: Sequence[float]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from statistics import fmean
 from typing import Any
@@ -23,11 +23,15 @@ TILE = 128
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was seen of a variant: its ``observed`` videos, person by person, and some of its frames."""
+    """What was seen of a variant: its ``observed`` videos, person by person, and some of its frames.
+
+    ``losses`` are those of the lesson that its weights come from, by step.
+    """
 
     observed: Sequence[Observed]
     frames: UInt8[Tensor, "f 3 h w"]
     cost: Mapping[str, float]
+    losses: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def numbers(self) -> dict[str, list[float]]:
@@ -65,6 +69,19 @@ def curves_plot(results: Mapping[str, Result]) -> Image.Image:
         place.set_title(name, loc="left", fontsize=9)
         place.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+    return _drawn(figure)
+
+
+def losses_plot(results: Mapping[str, Result]) -> Image.Image:
+    """How the loss of each lesson went down over its steps."""
+    figure, (place,) = _figure(1, 3.4)
+    for name, result in results.items():
+        if result.losses:
+            place.plot(list(result.losses), list(result.losses.values()), label=name, linewidth=1.3)
+    place.set_yscale("log")  # who begins far off would flatten all that comes later
+    place.set_title("loss, by step of the lesson", loc="left", fontsize=9)
+    place.grid(alpha=0.3, which="both")
+    place.legend(fontsize=8)
     return _drawn(figure)
 
 

@@ -76,8 +76,9 @@ class Ablation:
     """``people`` talk for ``seconds`` in each of the ``variants``; ``looks`` at the videos with a set of measures.
 
     Where it ``shows`` sights, these are so many places without people, and nothing is heard.
-    ``paper`` is where the ``claim`` is made. ``remarks`` say what the numbers do not. With ``costs``, time is measured.
-    Raises ConfigError for claims of variants that there are not, and for variants of one name.
+    ``paper`` is where the ``claim`` is made. ``remarks`` say what the numbers do not. With ``costs``, time is measured;
+    with ``losses``, those of the lessons are shown, which tells something where all learn from the same clips. Raises
+    ConfigError for claims of variants that there are not, and for variants of one name.
     """
 
     title: str
@@ -92,6 +93,7 @@ class Ablation:
     shows: Shows = "people"
     seconds: float = 8.0
     costs: bool = False
+    losses: bool = False
 
     def __post_init__(self) -> None:
         names = Counter(variant.name for variant in self.variants)

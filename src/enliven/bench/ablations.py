@@ -30,6 +30,7 @@ from enliven.bench.ablation_videos import Load, Made, Videos, kept
 from enliven.bench.cases import Case
 from enliven.errors import ConfigError, RequestError, WeightsError
 from enliven.pipeline import AvatarPipeline
+from enliven.train.ablations import learnt
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,10 @@ def measure(ablation: Ablation, variant: Variant, cases: Sequence[Case], work: P
     """Make the videos of a variant, and look at them. Raises RequestError and WeightsError for what is not here."""
     videos = Videos(ablation, variant, work / "videos", work / "taught", load)
     cost = videos.cost(cases[0]).measures if ablation.costs else {}
+    losses = learnt(work / "taught", variant.taught) if ablation.losses and variant.taught else {}
     made = [videos.made(case) for case in cases]
     times = torch.linspace(0, len(made[0].frames) - 1, SHOWN).round().long()
-    return Result([_observed(ablation.looks, each) for each in made], made[0].frames[times], cost)
+    return Result([_observed(ablation.looks, each) for each in made], made[0].frames[times], cost, losses)
 
 
 def run_ablation(name: str, ablation: Ablation, runs: Path, output: Path) -> Path | None:

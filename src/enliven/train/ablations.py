@@ -18,20 +18,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from enliven import config
 from enliven.data.encoded import EncodedClip, load_encoded
 from enliven.data.failures import CAPTIONS
 from enliven.errors import ConfigError
 from enliven.models.networks import load_network
+from enliven.models.wan import Wan
+from enliven.models.wan_weights import fill_wan
 from enliven.systems import find_model
 from enliven.systems.spec import ModelSpec
 from enliven.train.ablation_codebooks import fit_codebooks
 from enliven.train.backbones import BACKBONE, LoraChoice, cuts, listening, train_backbone, train_lora
 from enliven.train.batches import ClipBatches
+from enliven.train.beginning import HEARS
 from enliven.train.codebook import CodebookRecipe
-from enliven.train.cuts import Cut, Cutting, StitchedCuts
+from enliven.train.cuts import Cut, Cutting, PivotCuts, StitchedCuts
 from enliven.train.flow import FlowObjective
+from enliven.train.logbook import read_curve
 from enliven.train.toon import ToonRecipe, train_toon
 from enliven.train.trainer import TrainConfig
 from enliven.types import LatentClip, OnProgress, ignore_progress
@@ -39,6 +44,7 @@ from enliven.types import LatentClip, OnProgress, ignore_progress
 log = logging.getLogger(__name__)
 
 LORA = "lora.safetensors"
+LOGGED = 10  # steps from one number of the curve of a lesson to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +53,10 @@ class Lesson:
 
     ``silent`` people are told an encoded quiet recording, or zeros as in the usual training for two tasks (LongCat
     3.2). A chunk that continues another is cut out of a longer encoding (``stitched``), or is encoded on its ``own``
-    (Eq. 11). ``general`` video without people and ``failures`` may be left out (Soul 3.2). With a ``lora`` only that is
-    taught.
+    (Eq. 11). ``general`` video without people and ``failures`` may be left out (Soul 3.2). The pivot shows the moment
+    just before the clip in ``opening`` of the batches, 0..1, or as often as usual (Soul 3.2). With a ``gate`` what
+    hears begins anew behind gates of this number (Soul 3.1); the ``projector`` of audio before it is new, too, or kept.
+    With a ``lora`` only that is taught.
     """
 
     name: str
@@ -56,6 +64,9 @@ class Lesson:
     chunks: Literal["stitched", "own"] = "stitched"
     general: bool = True
     failures: bool = True
+    opening: float | None = None
+    gate: float | None = None
+    projector: Literal["new", "kept"] = "new"
     lora: LoraChoice = field(default_factory=LoraChoice)
 
     def told(self, clip: EncodedClip) -> EncodedClip | None:
@@ -65,18 +76,35 @@ class Lesson:
         return replace(clip, audio=torch.zeros_like(clip.audio)) if clip.silent and self.silent == "zeros" else clip
 
     def cutting(self, spec: ModelSpec) -> Cutting:
-        """How clips are cut. Raises ConfigError for chunks of their own where a model has a pivot."""
+        """How clips are cut. Raises ConfigError for chunks of their own where a model has a pivot, and the reverse."""
         usual = cuts(spec)
+        if self.opening is not None:
+            if not isinstance(usual, PivotCuts):
+                raise ConfigError(f"{spec.name} has no pivot to open with", hint="name a Soul model")
+            return replace(usual, opening=self.opening)
         if self.chunks == "stitched":
             return usual
         if not isinstance(usual, StitchedCuts):
             raise ConfigError(f"{spec.name} has no chunks to encode on their own", hint="name a LongCat model")
         return OwnChunks(usual)
 
+    def beginning(self, network: nn.Module) -> nn.Module:
+        """The network as it is taught first. Raises ConfigError where there is no gate, or no hearing to make anew."""
+        if self.gate is None:
+            return network
+        if not isinstance(network, Wan) or network.params.audio is None or self.lora.rank:
+            raise ConfigError(
+                f"{self.name!r} makes what hears behind a gate anew, in the backbone of a Soul model",
+                hint="name such a model, and no LoRA: it would lie beside the old backbone",
+            )
+        return hearing_anew(network, self.gate, kept="audio_proj." if self.projector == "kept" else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Teaching:
     """The ``lessons`` of an ablation, each of ``steps`` steps with ``batch`` of ``clips`` clips; ``codebooks`` by name.
+
+    By ``rate_factors`` weights learn so many times as fast, see ``optimizers_of``.
 
     A codebook is fitted on all clips that are given, or on ``clips`` that are drawn.
     """
@@ -88,6 +116,7 @@ class Teaching:
     clips: int = 400
     learning_rate: float = 3e-4
     muon_gain: float = 6.0
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
     sights: float = 0.0
     codebooks: Mapping[str, CodebookRecipe] = field(default_factory=dict)
 
@@ -111,6 +140,23 @@ class OwnChunks:
         truth, given = cut.clip.latents.clone(), cut.given.clone()
         truth[:, :, 1], given[:, :, 1] = single, single
         return replace(cut, clip=LatentClip(truth, cut.clip.layout), given=given)
+
+
+def hearing_anew(network: Wan, gate: float, kept: str = "") -> Wan:
+    """The same network before it heard anything: audio layers are copies of its text layers, gates ``gate`` (Soul 3.1).
+
+    Whatever hears is new, but for weights whose names begin with what is ``kept``. All lessons begin with the same.
+    """
+    params = network.params
+    assert params.audio is not None, "lessons with gates are of networks that hear"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = Wan(replace(params, audio=replace(params.audio, gate_init=gate)))
+    learnt_before = network.state_dict()
+    fill_wan(made, {name: value for name, value in learnt_before.items() if not HEARS.search(name)})
+    if kept:
+        made.load_state_dict({n: value for n, value in learnt_before.items() if n.startswith(kept)}, strict=False)
+    return made
 
 
 class TaughtBatches(ClipBatches):
@@ -154,6 +200,19 @@ def teach(
     fit_codebooks(teaching.codebooks, teaching.model, data, weights, folder, on_progress)
 
 
+def learnt(taught: Path, lesson: str) -> dict[int, float]:
+    """The loss of a lesson by its step, mean over the last ``LOGGED``; ``taught`` is where its weights lie.
+
+    Lessons draw the same clips and noise in the same step, unless they are cut or told differently.
+    """
+    return read_curve(_training(taught, lesson), "flow")
+
+
+def _training(taught: Path, lesson: str) -> Path:
+    """The folder of a training, beside that of its weights."""
+    return taught / f"{lesson} training"
+
+
 def _teach(
     teaching: Teaching, lesson: Lesson, data: Sequence[Path], weights: Path, taught: Path, on_progress: OnProgress
 ) -> None:
@@ -170,16 +229,18 @@ def _teach(
         listening=listening(spec, load_network(weights / "audio")),
     )
     settings = TrainConfig(
-        folder=taught.parent / f"{lesson.name} training",
+        folder=_training(taught.parent, lesson.name),
         steps=teaching.steps,
         learning_rate=teaching.learning_rate,
+        rate_factors=teaching.rate_factors,
         muon="" if lesson.lora.rank else r"blocks\..*weight",
         muon_gain=teaching.muon_gain,
         warmup=20,
         ema=0.98,
         sample_minutes=1e9,
+        log_every=LOGGED,
     )
-    network = load_network(weights / BACKBONE).requires_grad_(requires_grad=True)
+    network = lesson.beginning(load_network(weights / BACKBONE)).requires_grad_(requires_grad=True)
     if lesson.lora.rank:
         train_lora(
             settings, network, lesson.lora, iter(batches), spec, taught, file=taught / LORA, on_progress=on_progress

@@ -105,9 +105,9 @@ class PivotCuts:
     """Soul 3.2: a pivot before every clip, its overlap given in a part of the batches.
 
     The pivot shows a random moment, in ``opening`` of the batches the one just before the clip, as where a video
-    begins. ``overlap`` latent frames of the ``frames`` are given in ``continuing`` of the batches, blurred as above;
-    they show what the clip goes on from.
-    In ``free`` of the batches there is neither: a video without a portrait.
+    begins: never where an overlap is given, unless ``opening`` is more than all other batches. ``overlap`` latent
+    frames of the ``frames`` are given in ``continuing`` of the batches, blurred as above; they show what the clip goes
+    on from. In ``free`` of the batches there is neither: a video without a portrait.
     """
 
     arrange: Arrange
@@ -130,16 +130,22 @@ class PivotCuts:
             truth = _latents(clips, 0, self.frames + 1)
             return Cut(LatentClip(truth, layout), truth[:, :, :0], _heard(0, self.frames + 1))
         start = _integer(1, clips[0].latents.shape[1] - self.frames)
-        layout = self.arrange(
-            frames=self.frames, context=self.overlap if _uniform() < self.continuing else 0, reference=True
-        )
-        opens = not layout.clean > 1 and _uniform() < self.opening / (1 - self.continuing)
+        continues = _uniform() < self.continuing
+        layout = self.arrange(frames=self.frames, context=self.overlap if continues else 0, reference=True)
+        opens = _likely(self._opens(continues=continues))
         reference = self._before(clips[0], start) if opens else _integer(0, clips[0].references.shape[0] - 1)
         picture = _picture(clips, reference)
         truth = torch.cat([picture, _latents(clips, start, self.frames)], dim=2)
         given = torch.cat([picture, _before(clips, start, layout.clean - 1)], dim=2)
         given = _blurred(given, kept=1, most=self.blur)
         return Cut(LatentClip(truth, layout), given, range(4 * start - 3, 4 * (start + self.frames) - 3))
+
+    def _opens(self, *, continues: bool) -> float:
+        """How likely the pivot is the moment before; where clips continue, only as often as the others cannot be."""
+        others = 1 - self.continuing
+        if continues:
+            return max(0.0, self.opening - others) / self.continuing
+        return self.opening / others
 
     def _before(self, clip: EncodedClip, start: int) -> int:
         """The reference nearest to the last video frame before the cut."""
@@ -171,6 +177,11 @@ def _blurred(given: Float[Tensor, "b c clean h w"], kept: int, most: float) -> F
         return given
     context = given[:, :, kept:]
     return torch.cat([given[:, :, :kept], context.lerp(torch.randn_like(context), _uniform() * most)], dim=2)
+
+
+def _likely(chance: float) -> bool:
+    """Nothing is drawn for what never happens: numbers drawn later stay what they are."""
+    return chance > 0 and _uniform() < chance
 
 
 def _uniform() -> float:

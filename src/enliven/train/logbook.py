@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,16 @@ class Logbook:
             self._events = SummaryWriter(str(self.folder / EVENTS), purge_step=step + 1 if step else None)
 
 
+def read_curve(folder: Path, name: str) -> dict[int, float]:
+    """What was measured by this name, by step, in the logbook of a folder; nothing where there is none."""
+    path = folder / FILE
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines if _step(line) < math.inf]
+    return {row["step"]: row[name] for row in rows if name in row}
+
+
 def _step(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return math.inf
