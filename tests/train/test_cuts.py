@@ -118,8 +118,27 @@ def test_several_people_are_always_shown() -> None:
 def test_an_overlap_shows_what_the_clip_goes_on_from() -> None:
     torch.manual_seed(0)
     come = replace(clip(), before=clip().latents + 50)
-    cut = cuts(continuing=1.0)([come, clip()])
+    cut = cuts(continuing=1.0, patchy=0.0)([come, clip()])
     given, truth = cut.given[:, 0, :, 0, 0], cut.clip.latents[:, 0, :, 0, 0]
     assert torch.equal(given[:, 0], truth[:, 0])
     assert torch.equal(given[0, 1:], truth[0, 1 : 1 + OVERLAP] + 50)
     assert torch.equal(given[1, 1:], truth[1, 1 : 1 + OVERLAP])
+
+
+def test_what_a_clip_goes_on_from_may_have_changed_in_patches() -> None:
+    wide = replace(clip(), latents=clip().latents.repeat(1, 1, 8, 8), references=clip().references.repeat(1, 1, 8, 8))
+    come, cutting, shares = replace(wide, before=wide.latents + 50), cuts(continuing=1.0, patchy=0.5), list[float]()
+    for _ in range(60):
+        cut = cutting([come, wide])
+        truth = cut.clip.latents[:, :, : 1 + OVERLAP]
+        assert torch.equal(cut.given[1], truth[1]), "what goes on from itself stays"
+        assert torch.equal(cut.given[:, :, :1], truth[:, :, :1]), "so does the pivot"
+        old = (cut.given[0, :, 1:] - truth[0, :, 1:]) == 50
+        assert torch.equal(old | (cut.given[0, :, 1:] == truth[0, :, 1:]), torch.ones_like(old))
+        assert torch.equal(old, old[:1, :1].expand_as(old)), "in the same place at all times"
+        squares = old[0, 0].unfold(0, 2, 2).unfold(1, 2, 2).float().mean((-1, -2))
+        assert set(squares.unique().tolist()) <= {0.0, 1.0}, "patches whole"
+        shares.append(old.float().mean().item())
+    assert sum(share == 1 for share in shares) / 60 == pytest.approx(0.5, abs=0.15)
+    assert 0.1 < sum(shares) / 60 - 0.5 < 0.4
+    assert sum(0 < share < 1 for share in shares) > 15

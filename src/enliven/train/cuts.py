@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from enliven.data.encoded import EncodedClip
@@ -107,7 +107,8 @@ class PivotCuts:
     The pivot shows a random moment, in ``opening`` of the batches the one just before the clip, as where a video
     begins: never where an overlap is given, unless ``opening`` is more than all other batches. ``overlap`` latent
     frames of the ``frames`` are given in ``continuing`` of the batches, blurred as above; they show what the clip goes
-    on from. In ``free`` of the batches there is neither: a video without a portrait.
+    on from. In ``free`` of the batches there is neither: a video without a portrait. Where a clip goes on from another
+    place, ``patchy`` of its overlaps show that in some patches only, and in the others where it is going.
     """
 
     arrange: Arrange
@@ -117,6 +118,7 @@ class PivotCuts:
     continuing: float = 0.5
     free: float = 0.05
     blur: float = 0.1
+    patchy: float = 0.5
 
     @property
     def needed(self) -> int:
@@ -136,7 +138,7 @@ class PivotCuts:
         reference = self._before(clips[0], start) if opens else _integer(0, clips[0].references.shape[0] - 1)
         picture = _picture(clips, reference)
         truth = torch.cat([picture, _latents(clips, start, self.frames)], dim=2)
-        given = torch.cat([picture, _before(clips, start, layout.clean - 1)], dim=2)
+        given = torch.cat([picture, self._going_on_from(clips, start, layout.clean - 1)], dim=2)
         given = _blurred(given, kept=1, most=self.blur)
         return Cut(LatentClip(truth, layout), given, range(4 * start - 3, 4 * (start + self.frames) - 3))
 
@@ -146,6 +148,14 @@ class PivotCuts:
         if continues:
             return max(0.0, self.opening - others) / self.continuing
         return self.opening / others
+
+    def _going_on_from(self, clips: Sequence[EncodedClip], start: int, frames: int) -> Float[Tensor, "b c t h w"]:
+        """A scene that changes comes in patches: what has come has to spread, and the rest to go."""
+        there, before = _latents(clips, start, frames), _before(clips, start, frames)
+        if torch.equal(there, before):
+            return before
+        patchy = torch.rand(len(clips), 1, 1, 1, 1) < self.patchy
+        return torch.where(patchy & _patches(there), there, before)
 
     def _before(self, clip: EncodedClip, start: int) -> int:
         """The reference nearest to the last video frame before the cut."""
@@ -160,6 +170,14 @@ def _before(clips: Sequence[EncodedClip], start: int, frames: int) -> Float[Tens
     """What the clips go on from: usually themselves."""
     shown = [clip.latents if clip.before is None else clip.before for clip in clips]
     return torch.stack([latents[:, start : start + frames] for latents in shown])
+
+
+def _patches(latents: Float[Tensor, "b c t h w"]) -> Bool[Tensor, "b 1 1 h w"]:
+    """Some squares, of all clips as large, of each a share of its own."""
+    clips, height, width = latents.shape[0], *latents.shape[-2:]
+    side = 2 ** _integer(1, 3)
+    chosen = torch.rand(clips, 1, 1, -(-height // side), -(-width // side)) < torch.rand(clips, 1, 1, 1, 1)
+    return chosen.repeat_interleave(side, -2).repeat_interleave(side, -1)[..., :height, :width]
 
 
 def _picture(clips: Sequence[EncodedClip], reference: int) -> Float[Tensor, "b c 1 h w"]:
