@@ -7,7 +7,7 @@ import torch
 
 from enliven.data.clips import make_clip
 from enliven.data.moves import elsewhere, make_move
-from enliven.toonworld.character import caption, sample_character
+from enliven.toonworld.character import Scene, caption, place, sample_character
 
 CHANGING = {"scene", "wall", "decor", "shirt", "cloth"}
 
@@ -37,4 +37,14 @@ def test_only_place_and_sweater_change() -> None:
         differ = {field.name for field in fields(person) if getattr(person, field.name) != getattr(other, field.name)}
         assert differ <= CHANGING
         assert differ & {"scene", "wall"}
+
+
+def test_a_caption_always_tells_of_a_move() -> None:
+    """The wall behind a sun has no name: another one there would be a move that nobody could know of."""
+    chance = random.Random(0)
+    suns = [person for person in map(sample_character, range(400)) if person.scene is Scene.SUN]
+    assert len(suns) > 20
+    for person in suns * 5:
+        other = elsewhere(person, chance)
+        assert place(other) != place(person)
         assert caption(other) != caption(person)

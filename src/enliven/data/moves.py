@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from enliven.data.clips import ToonClip, make_clip
-from enliven.toonworld.character import Character, caption, sample_character
+from enliven.toonworld.character import Character, caption, place, sample_character
 from enliven.toonworld.draw import draw
 from enliven.toonworld.voice import Speech
 
@@ -42,10 +42,10 @@ def make_move(seed: int, speech: Speech | None, *, frames: int = 61, size: tuple
 
 
 def elsewhere(character: Character, chance: random.Random) -> Character:
-    """The same person in front of something else, every other time in another sweater."""
+    """The same person in front of what has another name, every other time in another sweater."""
     while True:
         other = sample_character(chance.randrange(2**31))
-        differs = (other.scene, other.wall.name) != (character.scene, character.wall.name)
+        differs = place(other) != place(character)  # in words: a wall behind the sun has no name
         seen = abs(other.wall.brightness - character.skin.brightness) >= CONTRAST
         if differs and seen and abs(other.cloth.brightness - character.accent.brightness) >= STANDS_OUT:
             break
