@@ -128,7 +128,7 @@ def test_an_overlap_shows_what_the_clip_goes_on_from() -> None:
 def test_what_a_clip_goes_on_from_may_have_changed_in_patches() -> None:
     wide = replace(clip(), latents=clip().latents.repeat(1, 1, 8, 8), references=clip().references.repeat(1, 1, 8, 8))
     come, cutting, shares = replace(wide, before=wide.latents + 50), cuts(continuing=1.0, patchy=0.5), list[float]()
-    for _ in range(60):
+    for _ in range(200):
         cut = cutting([come, wide])
         truth = cut.clip.latents[:, :, : 1 + OVERLAP]
         assert torch.equal(cut.given[1], truth[1]), "what goes on from itself stays"
@@ -139,6 +139,6 @@ def test_what_a_clip_goes_on_from_may_have_changed_in_patches() -> None:
         squares = old[0, 0].unfold(0, 2, 2).unfold(1, 2, 2).float().mean((-1, -2))
         assert set(squares.unique().tolist()) <= {0.0, 1.0}, "patches whole"
         shares.append(old.float().mean().item())
-    assert sum(share == 1 for share in shares) / 60 == pytest.approx(0.5, abs=0.15)
-    assert 0.1 < sum(shares) / 60 - 0.5 < 0.4
-    assert sum(0 < share < 1 for share in shares) > 15
+    assert sum(share == 1 for share in shares) / 200 == pytest.approx(0.55, abs=0.13), "some chose no patch"
+    assert 0.1 < sum(shares) / 200 - 0.5 < 0.4
+    assert sum(0 < share < 1 for share in shares) > 50

@@ -45,7 +45,7 @@ def elsewhere(character: Character, chance: random.Random) -> Character:
     """The same person in front of what has another name, every other time in another sweater."""
     while True:
         other = sample_character(chance.randrange(2**31))
-        differs = place(other) != place(character)  # in words: a wall behind the sun has no name
+        differs = place(other) != place(character)  # in words: walls behind a sun or hills have no name
         seen = abs(other.wall.brightness - character.skin.brightness) >= CONTRAST
         if differs and seen and abs(other.cloth.brightness - character.accent.brightness) >= STANDS_OUT:
             break

@@ -107,8 +107,9 @@ class PivotCuts:
     The pivot shows a random moment, in ``opening`` of the batches the one just before the clip, as where a video
     begins: never where an overlap is given, unless ``opening`` is more than all other batches. ``overlap`` latent
     frames of the ``frames`` are given in ``continuing`` of the batches, blurred as above; they show what the clip goes
-    on from. In ``free`` of the batches there is neither: a video without a portrait. Where a clip goes on from another
-    place, ``patchy`` of its overlaps show that in some patches only, and in the others where it is going.
+    on from. In ``free`` of all batches there is neither, a video without a portrait: the other shares are of the rest.
+    Where a clip goes on from another place, ``patchy`` of its overlaps show that in some patches only, and in the
+    others where it is going.
     """
 
     arrange: Arrange
