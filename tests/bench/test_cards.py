@@ -23,7 +23,7 @@ from enliven.bench.cards import (
 )
 from enliven.judges.face import FaceJudge
 from enliven.judges.quality import QualityJudge
-from enliven.systems import MODELS
+from enliven.systems import MODELS, find_model
 from enliven.systems.spec import PACKAGED
 
 ROW = re.compile(r"^\| (?P<name>[^|*]+) \| (?P<value>[^|]+) \| (?P<target>[^|]*) \| (?P<mark>[^|]*) \|$", re.MULTILINE)
@@ -103,6 +103,15 @@ def test_the_recipe_of_a_model_is_found() -> None:
         found = find_recipe(name, ROOT / "examples")
         assert found is not None
         assert found[0].stem == file
+
+
+def test_a_card_tells_every_table_of_its_recipe() -> None:
+    spec = find_model("soul-toon")
+    text = card(spec, PACKAGED / spec.name)
+    _, recipe = find_recipe(spec.name, ROOT / "examples") or (None, {})
+    tables = [name for name, value in recipe.items() if isinstance(value, dict)]
+    assert "glimpses" in tables
+    assert not [name for name in tables if f"- {name}: " not in text]
 
 
 def test_the_newest_report_counts_and_missed_targets_are_told(tmp_path: Path) -> None:

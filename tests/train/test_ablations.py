@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -122,6 +123,14 @@ def test_only_what_hears_behind_a_gate_begins_anew() -> None:
         Lesson("x", gate=0.0).beginning(tiny_networks().backbone)
     with pytest.raises(ConfigError, match="of a Soul model"):
         Lesson("x", gate=0.0, lora=LoraChoice(2)).beginning(tiny_soul_networks().backbone)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"opening": 7.0}, {"opening": -1.0}, {"opening": 0.3, "chunks": "own"}, {"projector": "kept"}]
+)
+def test_a_lesson_that_would_leave_out_a_setting_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="'odd'"):
+        Lesson("odd", **settings)
 
 
 def test_a_lesson_behind_a_gate_can_be_used_and_its_losses_are_known(

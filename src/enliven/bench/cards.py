@@ -191,7 +191,7 @@ def _teaching(spec: ModelSpec, folder: Path, root: Path) -> list[str]:
         path, values = found
         command = "distill" if spec.teacher else "train"
         lines += ["", f"`enliven {command} {path.relative_to(root).as_posix()}`, as the recipe stands now:", ""]
-        lines += [*_stages(values), *_clips(values)]
+        lines += [*_stages(values), *_clips(values), *_mixed(values)]
         left_out = {
             name
             for lesson, settings in OF_LESSONS.items()
@@ -223,6 +223,12 @@ def _clips(recipe: Mapping[str, Any]) -> list[str]:
     people = {1: "one person", 2: "two people", 3: "three people"}
     tables = clips if isinstance(clips, list) else []
     return [f"- clips of {people[each.get('people', 1)]}: {each.get('share', 1):.0%} of the batches" for each in tables]
+
+
+def _mixed(recipe: Mapping[str, Any]) -> list[str]:
+    """What comes among the batches of a backbone: tables of a recipe that are no stages."""
+    tables = {name: each for name, each in recipe.items() if isinstance(each, Mapping) and "minutes" not in each}
+    return [f"- {name}: {', '.join(f'{key} {value}' for key, value in each.items())}" for name, each in tables.items()]
 
 
 def _measured(report: Report, folder: Path, root: Path) -> list[str]:

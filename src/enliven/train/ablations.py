@@ -69,6 +69,14 @@ class Lesson:
     projector: Literal["new", "kept"] = "new"
     lora: LoraChoice = field(default_factory=LoraChoice)
 
+    def __post_init__(self) -> None:
+        if self.opening is not None and not 0 <= self.opening <= 1:
+            raise ConfigError(f"{self.name!r} opens {self.opening:g} of its batches", hint="give a share from 0 to 1")
+        if self.opening is not None and self.chunks == "own":
+            raise ConfigError(f"{self.name!r} has its own chunks and a pivot", hint="leave one out: no model has both")
+        if self.projector == "kept" and self.gate is None:
+            raise ConfigError(f"{self.name!r} keeps a projector, but makes nothing anew", hint="give it a gate")
+
     def told(self, clip: EncodedClip) -> EncodedClip | None:
         """A clip as it is taught; None where it is not."""
         if (not self.general and not clip.audio.any()) or (not self.failures and clip.caption in CAPTIONS):
