@@ -56,6 +56,7 @@ def test_the_truth_changes_from_one_frame_to_the_next_and_ends_lie_apart_from_it
     assert torch.equal(moved.drawn(slice(48, 52)), torch.cat([old[:2], new[2:]]))
     assert torch.equal(moved.drawn()[48:52], torch.cat([old[:2], new[2:]]))
     assert moved.ends == (slice(0, 25), slice(75, 100))
+    assert moved.settled == slice(75, 100)
 
 
 def test_held_out_cases_take_another_person_for_each_sentence(tmp_path: Path) -> None:

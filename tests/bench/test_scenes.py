@@ -31,12 +31,20 @@ class Disobedient:
             case "keeps sweater":
                 return asked.drawn_as(replace(asked.there, cloth=asked.character.cloth, shirt=asked.character.shirt))
             case "stripes":
-                frames[..., ::16, :] = stays[..., ::16, :]
-                frames[..., 1::2, :] = stays[..., 1::2, :]
-                return frames
+                return striped(frames, stays)
+            case "stripes at first":
+                half = asked.half
+                return torch.cat([frames[:half], striped(frames, stays)[half : half + 25], frames[half + 25 :]])
             case _:
                 stranger = replace(asked, seed=asked.seed + 77)
                 return torch.cat([frames[: asked.half], stranger.drawn()[asked.half :]])
+
+
+def striped(frames: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    mixed = frames.clone()
+    mixed[..., ::16, :] = others[..., ::16, :]
+    mixed[..., 1::2, :] = others[..., 1::2, :]
+    return mixed
 
 
 def found(talker: Talker) -> dict[str, float]:
@@ -82,7 +90,7 @@ def test_the_truth_has_changed_wholly_and_is_clean() -> None:
     assert truth["place, levels from the drawn truth, last second"] == 0
     assert truth["place, levels between the two truths"] > 10
     assert truth["identity, last second, share of true renderings'"] == 1
-    for when in ("before the change", "second half"):
+    for when in ("before the change", "after the change"):
         assert truth[f"{when}: faces judged clean"] > 0.95
 
 
@@ -104,7 +112,11 @@ def test_place_and_sweater_are_told_apart() -> None:
 def test_half_a_change_is_half_the_way_and_not_clean() -> None:
     numbers = found(Disobedient("stripes"))
     assert 0.3 < numbers["place, share of the way, last second"] < 0.6
-    assert numbers["second half: faces judged clean"] < numbers["before the change: faces judged clean"]
+    assert numbers["after the change: faces judged clean"] < numbers["before the change: faces judged clean"]
+
+
+def test_while_it_changes_nobody_has_to_be_clean() -> None:
+    assert found(Disobedient("stripes at first"))["after the change: faces judged clean"] > 0.95
 
 
 def test_a_stranger_is_not_who_was_there() -> None:

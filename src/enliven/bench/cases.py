@@ -111,6 +111,11 @@ class MovedCase(Case):
         second = int(FPS)
         return slice(self.half - 2 * second, self.half - second), slice(self.frames - second, self.frames)
 
+    @property
+    def settled(self) -> slice:
+        """All frames from when the change is over, in clips of no more than two seconds: see ``ends``."""
+        return slice(self.half + int(FPS), self.frames)
+
     def drawn(self, frames: slice = slice(None), size: tuple[int, int] = SEEN) -> UInt8[Tensor, "f 3 h w"]:
         """Some frames of the true performance, which changes from one frame to the next."""
         here, there = (self.drawn_as(who, frames, size) for who in (self.character, self.there))

@@ -73,7 +73,7 @@ def look_at(case: MovedCase, frames: Frames, face: FaceJudge, quality: QualityJu
     levels = levels_apart(frames, true, around)
     numbers = {
         "before the change: faces judged clean": clean[: first.stop].mean().item(),
-        "second half: faces judged clean": clean[case.half :].mean().item(),
+        "after the change: faces judged clean": clean[case.settled].mean().item(),
         "place, share of the way, second before the change": place_way[first].mean().item(),
         "place, share of the way, last second": place_way[last].mean().item(),
         "place, levels from the drawn truth, second before the change": levels[first].mean().item(),
