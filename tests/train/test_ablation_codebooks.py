@@ -14,6 +14,7 @@ from enliven.models.networks import load_networks, save_networks
 from enliven.systems import MODELS
 from enliven.train import ablation_codebooks as module
 from enliven.train.ablation_codebooks import fit_codebooks
+from enliven.train.ablation_lessons import Lesson
 from enliven.train.ablations import Teaching, teach
 from enliven.train.codebook import CodebookRecipe
 from tiny import tiny_soul, tiny_soul_networks
@@ -62,7 +63,7 @@ def test_centroids_are_found_once_and_codebooks_that_are_there_stay(
     def fit(name: str) -> list[str]:
         told.clear()
         only = {name: cells[name]}
-        fit_codebooks(only, "tiny-soul", [data], weights, tmp_path / "taught", lambda said: told.append(said.stage))
+        fit_codebooks(only, "tiny-soul", data, weights, tmp_path / "taught", lambda said: told.append(said.stage))
         return told
 
     first, second = fit("equal").count("k-means"), fit("own").count("k-means")
@@ -71,6 +72,22 @@ def test_centroids_are_found_once_and_codebooks_that_are_there_stay(
     fit("equal")
 
 
-def test_clips_of_several_folders_are_refused(weights: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", ["settings", "clips"])
+def test_a_codebook_of_other_settings_or_clips_is_not_taken_for_this(
+    weights: Path, tmp_path: Path, changed: str
+) -> None:
+    data, recipe = write_clips(tmp_path / "clips", channels=4), RECIPES["equal"]
+    fit_codebooks({"equal": recipe}, "tiny-soul", data, weights, tmp_path / "taught")
+    if changed == "clips":
+        sorted(data.glob("*.safetensors"))[0].unlink()
+    else:
+        recipe = replace(recipe, iterations=2)
+    with pytest.raises(ConfigError, match=rf"equal was made of other {changed}$"):
+        fit_codebooks({"equal": recipe}, "tiny-soul", data, weights, tmp_path / "taught")
+
+
+def test_clips_of_several_folders_are_refused_before_anything_is_taught(weights: Path, tmp_path: Path) -> None:
+    teaching = Teaching((Lesson("usual"),), codebooks=RECIPES, model="tiny-soul")
     with pytest.raises(ConfigError, match="one folder of clips, not on 2"):
-        fit_codebooks(RECIPES, "tiny-soul", [tmp_path, tmp_path], weights, tmp_path / "taught")
+        teach(teaching, [tmp_path, tmp_path], weights, tmp_path / "taught")
+    assert not (tmp_path / "taught").exists()

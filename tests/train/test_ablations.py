@@ -16,7 +16,8 @@ from enliven.systems.longcat import LONGCAT_TOON
 from enliven.systems.soul import SOUL_TOON
 from enliven.toonworld.failures import NEGATIVE_PROMPT
 from enliven.train import ablations
-from enliven.train.ablations import LORA, Lesson, OwnChunks, TaughtBatches, Teaching, learnt, read_teaching, teach
+from enliven.train.ablation_lessons import Lesson, OwnChunks
+from enliven.train.ablations import LORA, TaughtBatches, Teaching, learnt, read_teaching, teach
 from enliven.train.backbones import LoraChoice, cuts
 from enliven.train.cuts import StitchedCuts
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec
@@ -170,6 +171,32 @@ def test_lessons_begin_alike_and_become_weights(tmp_path: Path, monkeypatch: pyt
     assert all(torch.equal(beside[name], first[name]) for name in first)
     assert read_lora(tmp_path / "taught" / "beside" / LORA)
     assert (tmp_path / "taught" / "zeros" / "audio").is_dir()
+
+
+def test_a_lesson_that_is_there_counts_only_where_it_was_made_of_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "tiny", tiny_spec())
+    weights, data, taught = tmp_path / "weights", tmp_path / "data", tmp_path / "taught"
+    save_networks(tiny_networks(), weights, torch.float32)
+    data.mkdir()
+    save_encoded(clip(), data / "0.safetensors")
+    teaching = Teaching((Lesson("usual"),), "tiny", steps=1, batch=1, clips=1)
+    teach(teaching, [data], weights, taught)
+    (made,) = (taught / "usual" / "backbone").glob("*.safetensors")
+    before = made.stat().st_mtime_ns
+    teach(replace(teaching, lessons=(Lesson("usual"), Lesson("zeros", silent="zeros"))), [data], weights, taught)
+    assert made.stat().st_mtime_ns == before, "it is done, and the other lesson is another"
+    with pytest.raises(ConfigError, match=r"usual was made of other settings$"):
+        teach(replace(teaching, steps=2), [data], weights, taught)
+    with pytest.raises(ConfigError, match=r"usual was made of other lesson$"):
+        teach(replace(teaching, lessons=(Lesson("usual", general=False),)), [data], weights, taught)
+    save_networks(tiny_networks(1), weights, torch.float32)
+    with pytest.raises(ConfigError, match=r"usual was made of other weights$"):
+        teach(teaching, [data], weights, taught)
+    (taught / "usual" / "made_from.json").unlink()
+    with pytest.raises(ConfigError, match="usual does not tell what it was made of"):
+        teach(teaching, [data], weights, taught)
 
 
 def test_batches_take_so_many_clips_of_each_folder(tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
 """Codebooks for ablations: each is a folder of weights that holds nothing else, and lies over those of its model."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from enliven.errors import ConfigError
 from enliven.models.codebook import save_codebook
 from enliven.models.layered import LABEL, write_label
 from enliven.models.networks import CODEBOOK
 from enliven.train.codebook import CodebookRecipe, fit_codebook
+from enliven.train.made_from import named, require_same
 from enliven.types import OnProgress, ignore_progress
 
 log = logging.getLogger(__name__)
@@ -17,27 +17,25 @@ log = logging.getLogger(__name__)
 def fit_codebooks(
     recipes: Mapping[str, CodebookRecipe],
     model: str,
-    data: Sequence[Path],
+    data: Path,
     weights: Path,
     folder: Path,
     on_progress: OnProgress = ignore_progress,
 ) -> None:
-    """Fit every codebook that is not in ``folder`` yet, on all clips of the one folder of ``data``.
+    """Fit every codebook that is not in ``folder`` yet, on all clips of ``data``.
 
     Each becomes ``folder/NAME``, which lies over ``weights``: other weights of the same autoencoder may come there.
-    Those that differ in their radii alone have the same centroids, which are found once. Raises ConfigError also where
-    ``data`` are several folders, and else as ``fit_codebook``.
+    Those that differ in their radii alone have the same centroids, which are found once. Raises ConfigError where a
+    codebook of the same name was made of anything else, and else as ``fit_codebook``.
     """
+    clips = named(sorted(path for path in data.iterdir() if path.is_file()))
     for name, recipe in recipes.items():
         fitted = folder / name
+        require_same(fitted, {"settings": repr(recipe), "clips": clips})
         if (fitted / LABEL).exists():
             continue
-        if len(data) != 1:
-            raise ConfigError(
-                f"a codebook is fitted on one folder of clips, not on {len(data)}", hint="give one --data"
-            )
         log.info("codebook %s", name)
         keep = folder / f"{recipe.unit} {recipe.size} clusters"
-        codebook = fit_codebook(data[0], recipe, keep=keep, on_progress=on_progress)
+        codebook = fit_codebook(data, recipe, keep=keep, on_progress=on_progress)
         save_codebook(codebook, fitted / CODEBOOK)
         write_label(fitted, model, weights)  # last: with it the codebook counts as done
