@@ -1,5 +1,6 @@
 """Folders of encoded clips whose latents are known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,21 @@ def clip_of_noise(seed: int = 0, latents: int = 5) -> EncodedClip:
         caption="a man with a hat",
         silent=False,
     )
+
+
+def spoken_clip(seed: int = 0, **changes: object) -> EncodedClip:
+    """Nine latent frames of 33 video frames, as the tiny LongCat knows them."""
+    generator = torch.Generator().manual_seed(seed)
+    made = EncodedClip(
+        torch.randn(4, 9, 4, 4, generator=generator),
+        torch.randn(9, 4, 4, 4, generator=generator),
+        torch.arange(0, 33, 4),
+        torch.randn(1, 33, 2, 16, generator=generator),
+        torch.zeros(1, 33, 5),
+        "a man with a hat",
+        False,
+    )
+    return replace(made, **changes)
 
 
 def write_clip(path: Path, latents: Tensor) -> None:
