@@ -15,7 +15,7 @@ from enliven.data.encoded import EncodedClip, Heads, save_encoded
 from enliven.data.shards import ShardWriter
 from enliven.diffusion.guidance import Guidance
 from enliven.diffusion.solvers import Renoise
-from enliven.errors import RequestError, WeightsError
+from enliven.errors import RequestError, StorageError, WeightsError
 from enliven.models.layered import write_label
 from enliven.models.lora import Adapter, read_lora
 from enliven.models.marks import mark
@@ -23,7 +23,7 @@ from enliven.models.networks import load_networks, save_networks
 from enliven.pipeline import AvatarPipeline
 from enliven.runtime.choices import Choices
 from enliven.systems import MODELS, find_model
-from enliven.train import checkpoint
+from enliven.train import checkpoint, student
 from enliven.train.backbones import cuts
 from enliven.train.sources import Source
 from enliven.train.student import Clips, StudentRecipe, _batches, _imitating, _matching, _opened, _shards, distill
@@ -98,6 +98,27 @@ def test_a_finished_run_is_not_trained_again(recipe: StudentRecipe) -> None:
     distill(recipe)
     again = load_networks(recipe.weights).backbone.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize(("rank", "saves"), [(0, "save_network"), (2, "save_lora")])
+def test_a_student_that_could_not_be_written_is_not_taken_for_its_teacher(
+    recipe: StudentRecipe, monkeypatch: pytest.MonkeyPatch, rank: int, saves: str
+) -> None:
+    recipe = replace(recipe, rank=rank)
+    write = getattr(student, saves)
+
+    def full(network: torch.nn.Module, place: Path) -> None:
+        write(network, place)
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as disk, pytest.raises(StorageError):
+        disk.setattr(student, saves, full)
+        distill(recipe)
+    with pytest.raises(WeightsError):
+        AvatarPipeline.load(choices=Choices(weights=recipe.weights), device="cpu")
+    distill(recipe)
+    assert AvatarPipeline.load(choices=Choices(weights=recipe.weights), device="cpu").spec.name == "tiny-student"
+    assert len(list(recipe.weights.iterdir())) == 2
 
 
 def test_a_student_may_be_a_lora(recipe: StudentRecipe) -> None:
