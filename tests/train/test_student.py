@@ -111,9 +111,10 @@ def test_a_student_that_could_not_be_written_is_not_taken_for_its_teacher(
         write(network, place)
         raise StorageError("the disk is full")
 
-    with monkeypatch.context() as disk, pytest.raises(StorageError):
+    with monkeypatch.context() as disk:
         disk.setattr(student, saves, full)
-        distill(recipe)
+        with pytest.raises(StorageError):
+            distill(recipe)
     with pytest.raises(WeightsError):
         AvatarPipeline.load(choices=Choices(weights=recipe.weights), device="cpu")
     distill(recipe)
