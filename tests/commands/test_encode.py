@@ -145,6 +145,11 @@ def test_the_same_again_encodes_nothing_twice(films: Path, capsys: pytest.Captur
     shown = capsys.readouterr().out
     assert "1 clips more, 4 in all" in shown
     assert "2 of 4 were done already" in shown
+    assert "changed" not in shown
+    (films / "mute.txt").write_text("a caption that came later")
+    assert run([*ENCODE, str(films)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "changed 1 of those since; a new folder would have them anew" in shown
 
 
 def test_a_film_too_short_is_told_and_taken_when_shorter_clips_are_asked_for(

@@ -1,6 +1,7 @@
 """Clips out of video files: of the right frames, with the right sound, none of them twice."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -202,6 +203,22 @@ def test_films_and_captions_are_found(film: Path, tmp_path: Path) -> None:
     )
     expected = [Film(tmp_path / "x" / "a.mp4", "a man, ä"), Film(tmp_path / "b.mp4")]
     assert find_films(tmp_path / "list.csv") == find_films(tmp_path / "list.jsonl") == expected
+
+
+def test_another_caption_or_other_speakers_are_a_change(film: Path, tmp_path: Path) -> None:
+    film = Path(shutil.copy(film, tmp_path / "a.mp4"))
+    before = Film(film, "a man").digest()
+    assert before == Film(film, "a man").digest()
+    assert before != Film(film, "a woman").digest()
+    speakers = film.with_suffix(".speakers.json")
+    speakers.write_text("{}")
+    told = Film(film, "a man").digest()
+    speakers.write_text("[]")
+    assert len({before, told, Film(film, "a man").digest()}) == 3
+    with film.open("ab") as file:
+        file.write(b"more")
+    speakers.unlink()
+    assert before != Film(film, "a man").digest()
 
 
 @pytest.mark.parametrize(

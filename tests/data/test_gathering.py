@@ -1,6 +1,7 @@
 """Shards are filled from many materials; bad ones are told, and a stop loses little."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,18 @@ def test_a_second_call_makes_what_is_missing_alone(tmp_path: Path) -> None:
     assert mended.made == [("b", 13), ("b", 26), ("c", 0), ("c", 13), ("c", 26)]
     assert (found.clips, found.before, found.faults) == (5, 1, {})
     assert sorted(clips_in(tmp_path)) == [(name, start) for name in "abc" for start in (0, 13, 26)]
+
+
+def test_who_was_changed_since_is_told_of_and_keeps_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, same, other = (
+        [replace(each, digest=digest) for each in Films("a").materials()] for digest in ("1", "1", "2")
+    )
+    assert gather(tmp_path, first).clips == 3
+    assert gather(tmp_path, same).changed == []
+    found = gather(tmp_path, other)
+    assert (found.clips, found.before, found.changed) == (0, 1, ["a"])
+    assert "a was changed since it was encoded" in caplog.text
+    assert len(clips_in(tmp_path)) == 3
 
 
 def test_a_material_that_was_noted_without_a_clip_is_not_done(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def summary(found: "Gathered", whole: "Manifest", count: int) -> list[str]:
     return [
         f"shapes  {len(set(whole.groups('latents', 'height', 'width').tolist()))} of latents",
         *([f"before  {found.before} of {count} were done already"] if found.before else []),
+        *([f"changed {len(found.changed)} of those since; a new folder would have them anew"] if found.changed else []),
         *([f"bad     {len(found.faults)} were left out, wholly or from where they fail:"] if found.faults else []),
         *(f"  {name}: {fault}" for name, fault in list(found.faults.items())[:SHOWN]),
         *([f"  and {len(found.faults) - SHOWN} more"] if len(found.faults) > SHOWN else []),
@@ -194,7 +195,7 @@ def film_material(film: "Film", encoder: "FilmEncoder") -> "Material":
     """A video as material."""
     from enliven.data.gathering import Material
 
-    return Material(str(film.path.resolve()), partial(encoder.clips, film))
+    return Material(str(film.path.resolve()), partial(encoder.clips, film), film.digest())
 
 
 def drawn_materials(drawn: Drawn, encoder: "FilmEncoder") -> "Iterator[Material]":

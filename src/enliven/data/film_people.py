@@ -22,7 +22,7 @@ from enliven.media.voices import Turns, arrange_voices
 
 logger = logging.getLogger(__name__)
 
-SUFFIX = ".speakers.json"
+SPEAKERS = ".speakers.json"
 APART = 0.5  # seconds by which a recording may be shorter or longer than its film
 
 
@@ -79,7 +79,7 @@ def read_people(film: Path, most: int | None = None) -> FilmPeople | None:
 
     Raises RequestError for a file that says it wrongly, MediaError for what it names and cannot be read.
     """
-    path = film.with_suffix(SUFFIX)
+    path = film.with_suffix(SPEAKERS)
     if not path.is_file():
         return None
     told, picture = read_speakers_file(path, film), read_first_frame(film)

@@ -1,6 +1,7 @@
 """Clips out of video files: found with their captions, cut to lengths and sizes a model learns from, encoded."""
 
 import csv
+import hashlib
 import io
 import json
 import zlib
@@ -17,7 +18,7 @@ from torch.nn.functional import pad
 
 from enliven.data.clips import FPS, RATE, ToonClip
 from enliven.data.encoded import EncodedClip, Heads
-from enliven.data.film_people import FilmPeople, read_people
+from enliven.data.film_people import SPEAKERS, FilmPeople, read_people
 from enliven.errors import ConfigError, MediaError
 from enliven.media.audio import SPEECH_RATE, has_sound
 from enliven.media.image import fit_frames, from_pixels
@@ -43,6 +44,13 @@ class Film:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def digest(self) -> str:
+        """A number that another size of the file, another caption or another file of speakers would change."""
+        size = self.path.stat().st_size if self.path.is_file() else 0
+        speakers = self.path.with_suffix(SPEAKERS)
+        told = speakers.read_bytes() if speakers.is_file() else b""
+        return hashlib.sha256(f"{size} {self.caption}\n".encode() + told).hexdigest()[:16]
 
 
 def find_films(source: Path) -> list[Film]:

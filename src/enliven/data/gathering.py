@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from enliven.data.encoded import EncodedClip
@@ -26,19 +26,33 @@ class Material:
     """Something that clips are made of, known by its name.
 
     ``make`` gives clips, each with the video frame it starts from, and passes over those it is told of. Where there are
-    none at all, it raises and says why.
+    none at all, it raises and says why. Another ``digest`` than it was done with says that it was changed since.
     """
 
     name: str
     make: Callable[[frozenset[int]], Iterator[tuple[int, EncodedClip]]]
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A material that gave all its clips, as the journal has it."""
+
+    name: str
+    clips: int
+    digest: str = ""
 
 
 @dataclass(slots=True)
 class Gathered:
-    """How many ``clips`` were made, how many materials were done before, and what is wrong with the bad ones."""
+    """How many ``clips`` were made, how many materials were done before, and what is wrong with the bad ones.
+
+    Those ``changed`` since they were done keep the clips they gave.
+    """
 
     clips: int = 0
     before: int = 0
+    changed: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
 
 
@@ -60,8 +74,12 @@ def gather(
         for number, material in enumerate(own):
             on_progress(Progress(STAGE, number, len(own)))
             starts = made.get(material.name, frozenset())
-            if starts and finished.get(material.name) == len(starts):
+            done = finished.get(material.name)
+            if starts and done and done.clips == len(starts):
                 found.before += 1
+                if done.digest and done.digest != material.digest:
+                    found.changed.append(material.name)
+                    logger.warning("%s was changed since it was encoded; its clips stay as they were", material.name)
                 continue
             count = len(starts)
             try:
@@ -75,19 +93,19 @@ def gather(
                 found.faults[material.name] = _told(error)
                 logger.warning("%s: %s", material.name, found.faults[material.name])
                 continue
-            _note(folder / JOURNAL.format(rank=process.rank), material.name, count)
+            _note(folder / JOURNAL.format(rank=process.rank), Done(material.name, count, material.digest))
         on_progress(Progress(STAGE, len(own), len(own)))
     return found
 
 
-def _finished(folder: Path) -> dict[str, int]:
-    """How many clips each material that was finished gave; it counts if they are all in shards."""
-    found: dict[str, int] = {}
+def _finished(folder: Path) -> dict[str, Done]:
+    """What is known of each material that was finished; it counts if all its clips are in shards."""
+    found: dict[str, Done] = {}
     for path in folder.glob("gathered_*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):  # a line that a crash cut off
-                values = json.loads(line)
-                found[values["name"]] = values["clips"]
+            with suppress(ValueError, TypeError):  # a line that a crash cut off
+                done = Done(**json.loads(line))
+                found[done.name] = done
     return found
 
 
@@ -97,9 +115,9 @@ def _told(error: Exception) -> str:
     return f"{reason}; {error.hint}" if isinstance(error, EnlivenError) and error.hint else reason
 
 
-def _note(path: Path, name: str, clips: int) -> None:
+def _note(path: Path, done: Done) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"name": name, "clips": clips}) + "\n")
+            file.write(json.dumps(asdict(done)) + "\n")
     except OSError as error:
         raise storage_error(path, error) from error
