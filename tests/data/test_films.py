@@ -19,6 +19,8 @@ from enliven.models.networks import Networks, at_rate
 from enliven.types import Audio, Video
 from tiny import tiny_networks, tiny_soul_networks
 
+SPEAKER = '{"cond_audio": {"person1": "one.wav"}}'
+
 FPS = 25
 
 
@@ -211,10 +213,13 @@ def test_another_caption_or_other_speakers_are_a_change(film: Path, tmp_path: Pa
     assert before == Film(film, "a man").digest()
     assert before != Film(film, "a woman").digest()
     speakers = film.with_suffix(".speakers.json")
-    speakers.write_text("{}")
+    (tmp_path / "one.wav").write_bytes(b"1")
+    speakers.write_text(SPEAKER)
     told = Film(film, "a man").digest()
-    speakers.write_text("[]")
-    assert len({before, told, Film(film, "a man").digest()}) == 3
+    (tmp_path / "one.wav").write_bytes(b"22")
+    heard = Film(film, "a man").digest()
+    speakers.write_text(SPEAKER + " ")
+    assert len({before, told, heard, Film(film, "a man").digest()}) == 4
     with film.open("ab") as file:
         file.write(b"more")
     speakers.unlink()

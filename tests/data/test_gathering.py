@@ -63,16 +63,36 @@ def test_a_second_call_makes_what_is_missing_alone(tmp_path: Path) -> None:
     assert sorted(clips_in(tmp_path)) == [(name, start) for name in "abc" for start in (0, 13, 26)]
 
 
+def at(films: Films, digest: str) -> list[Material]:
+    return [replace(each, digest=lambda: digest) for each in films.materials()]
+
+
 def test_who_was_changed_since_is_told_of_and_keeps_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first, same, other = (
-        [replace(each, digest=digest) for each in Films("a").materials()] for digest in ("1", "1", "2")
-    )
-    assert gather(tmp_path, first).clips == 3
-    assert gather(tmp_path, same).changed == []
-    found = gather(tmp_path, other)
+    assert gather(tmp_path, at(Films("a"), "1")).clips == 3
+    assert gather(tmp_path, at(Films("a"), "1")).changed == []
+    found = gather(tmp_path, at(Films("a"), "2"))
     assert (found.clips, found.before, found.changed) == (0, 1, ["a"])
-    assert "a was changed since it was encoded" in caplog.text
+    assert "a was changed since" in caplog.text
     assert len(clips_in(tmp_path)) == 3
+
+
+def test_who_is_mended_half_way_is_told_of_once_and_gives_the_rest(tmp_path: Path) -> None:
+    assert gather(tmp_path, at(Films("a", bad="a"), "1")).clips == 1
+    mended = Films("a")
+    found = gather(tmp_path, at(mended, "2"))
+    assert (found.clips, found.changed) == (2, ["a"])
+    assert mended.made == [("a", 13), ("a", 26)]
+    found = gather(tmp_path, at(mended, "2"), process=Process(0, 1))
+    assert (found.before, found.changed) == (1, [])
+
+
+def test_who_cannot_be_looked_at_is_one_bad_material(tmp_path: Path) -> None:
+    def unreadable() -> str:
+        raise OSError("the name is too long")
+
+    one, other = Films("a", "b").materials()
+    found = gather(tmp_path, [replace(one, digest=unreadable), other])
+    assert (found.clips, found.faults) == (3, {"a": "the name is too long"})
 
 
 def test_a_material_that_was_noted_without_a_clip_is_not_done(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from encoded_clips import write_clips
 from enliven.bench.ablation_recipe import Ablation, Variant
 from enliven.bench.ablation_videos import Videos
 from enliven.errors import ConfigError
+from enliven.models.layered import read_label
 from enliven.models.networks import load_networks, save_networks
 from enliven.systems import MODELS
 from enliven.train import ablation_codebooks as module
@@ -72,6 +73,16 @@ def test_centroids_are_found_once_and_codebooks_that_are_there_stay(
     fit("equal")
 
 
+def test_a_codebook_that_is_there_lies_over_the_weights_that_are_given_last(weights: Path, tmp_path: Path) -> None:
+    data, only = write_clips(tmp_path / "clips", channels=4), {"equal": RECIPES["equal"]}
+    save_networks(tiny_soul_networks(1), tmp_path / "other", torch.float32)
+    for over in (weights, tmp_path / "other"):
+        fit_codebooks(only, "tiny-soul", data, over, tmp_path / "taught")
+        label = read_label(tmp_path / "taught" / "equal")
+        assert label is not None
+        assert (tmp_path / "taught" / "equal" / label.over).resolve() == over.resolve()
+
+
 @pytest.mark.parametrize("changed", ["settings", "clips"])
 def test_a_codebook_of_other_settings_or_clips_is_not_taken_for_this(
     weights: Path, tmp_path: Path, changed: str
@@ -82,7 +93,7 @@ def test_a_codebook_of_other_settings_or_clips_is_not_taken_for_this(
         sorted(data.glob("*.safetensors"))[0].unlink()
     else:
         recipe = replace(recipe, iterations=2)
-    with pytest.raises(ConfigError, match=rf"equal was made of other {changed}$"):
+    with pytest.raises(ConfigError, match=rf"equal was made from other {changed}$"):
         fit_codebooks({"equal": recipe}, "tiny-soul", data, weights, tmp_path / "taught")
 
 

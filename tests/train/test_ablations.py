@@ -1,5 +1,6 @@
 """Lessons become weights, once."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +9,13 @@ import torch
 
 from encoded_clips import spoken_clip
 from enliven.data.encoded import save_encoded
-from enliven.errors import ConfigError
+from enliven.errors import ConfigError, WeightsError
 from enliven.models.lora import read_lora
 from enliven.models.networks import load_network, save_networks
 from enliven.systems import MODELS
 from enliven.train import ablations
 from enliven.train.ablation_lessons import Lesson
-from enliven.train.ablations import LORA, TaughtBatches, Teaching, learnt, read_teaching, teach
+from enliven.train.ablations import LORA, TaughtBatches, Teaching, learnt, read_teaching, require_taught, teach
 from enliven.train.backbones import LoraChoice
 from enliven.train.cuts import StitchedCuts
 from tiny import tiny_networks, tiny_soul, tiny_soul_networks, tiny_spec
@@ -61,7 +62,7 @@ def test_lessons_begin_alike_and_become_weights(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "taught" / "zeros" / "audio").is_dir()
 
 
-def test_a_lesson_that_is_there_counts_only_where_it_was_made_of_the_same(
+def test_a_lesson_that_is_there_counts_only_where_it_was_made_from_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(MODELS, "tiny", tiny_spec())
@@ -75,16 +76,55 @@ def test_a_lesson_that_is_there_counts_only_where_it_was_made_of_the_same(
     before = made.stat().st_mtime_ns
     teach(replace(teaching, lessons=(Lesson("usual"), Lesson("zeros", silent="zeros"))), [data], weights, taught)
     assert made.stat().st_mtime_ns == before, "it is done, and the other lesson is another"
-    with pytest.raises(ConfigError, match=r"usual was made of other settings$"):
+    require_taught(teaching, "usual", taught)
+    with pytest.raises(ConfigError, match=r"usual was made from other settings$"):
         teach(replace(teaching, steps=2), [data], weights, taught)
-    with pytest.raises(ConfigError, match=r"usual was made of other lesson$"):
+    with pytest.raises(ConfigError, match=r"usual was made from other settings$"):
+        require_taught(replace(teaching, steps=2), "usual", taught)
+    with pytest.raises(ConfigError, match=r"usual was made from other lesson$"):
         teach(replace(teaching, lessons=(Lesson("usual", general=False),)), [data], weights, taught)
+    with pytest.raises(WeightsError, match="'zeros' was not taught yet"):
+        require_taught(replace(teaching, lessons=(Lesson("zeros"),)), "zeros", tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="nothing teaches 'never'"):
+        require_taught(teaching, "never", taught)
+    save_encoded(spoken_clip(1), data / "0.safetensors")
+    with pytest.raises(ConfigError, match=r"usual was made from other clips$"):
+        teach(teaching, [data], weights, taught)
+
+
+def test_who_removes_a_lesson_has_it_taught_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "tiny", tiny_spec())
+    weights, data, taught = tmp_path / "weights", tmp_path / "data", tmp_path / "taught"
+    save_networks(tiny_networks(), weights, torch.float32)
+    data.mkdir()
+    save_encoded(spoken_clip(), data / "0.safetensors")
+    teaching = Teaching((Lesson("usual"),), "tiny", steps=1, batch=1, clips=1)
+    teach(teaching, [data], weights, taught)
+    before = load_network(taught / "usual" / "backbone").state_dict()
     save_networks(tiny_networks(1), weights, torch.float32)
-    with pytest.raises(ConfigError, match=r"usual was made of other weights$"):
+    with pytest.raises(ConfigError, match=r"usual was made from other weights$"):
         teach(teaching, [data], weights, taught)
-    (taught / "usual" / "made_from.json").unlink()
-    with pytest.raises(ConfigError, match="usual does not tell what it was made of"):
+    shutil.rmtree(taught / "usual")
+    teach(teaching, [data], weights, taught)
+    after = load_network(taught / "usual" / "backbone").state_dict()
+    assert any((after[name] - before[name]).abs().max() > 0.1 for name in before), "not the old training"
+
+
+def test_what_cannot_be_taught_leaves_nothing_that_would_be_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "tiny", tiny_spec())
+    weights, data, taught = tmp_path / "weights", tmp_path / "data", tmp_path / "taught"
+    save_networks(tiny_networks(), weights, torch.float32)
+    data.mkdir()
+    teaching = Teaching((Lesson("usual"),), "tiny", steps=1, batch=1, clips=1)
+    with pytest.raises(ConfigError, match="no clips for 'usual'"):
         teach(teaching, [data], weights, taught)
+    save_encoded(spoken_clip(), data / "0.safetensors")
+    teach(teaching, [data], weights, taught)
+    again = tmp_path / "again"
+    teach(teaching, [data], taught / "usual", again)  # what was taught may be begun from
+    teach(teaching, [data], taught / "usual", again)
 
 
 def test_batches_take_so_many_clips_of_each_folder(tmp_path: Path) -> None:

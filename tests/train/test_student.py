@@ -100,8 +100,8 @@ def test_a_finished_run_is_not_trained_again(recipe: StudentRecipe) -> None:
     assert all(torch.equal(value, again[name]) for name, value in first.items())
 
 
-@pytest.mark.parametrize(("rank", "saves"), [(0, "save_network"), (2, "save_lora")])
-def test_a_student_that_could_not_be_written_is_not_taken_for_its_teacher(
+@pytest.mark.parametrize(("rank", "saves"), [(0, "save_backbone"), (2, "save_lora")])
+def test_a_student_that_could_not_be_written_leaves_what_there_was(
     recipe: StudentRecipe, monkeypatch: pytest.MonkeyPatch, rank: int, saves: str
 ) -> None:
     recipe = replace(recipe, rank=rank)
@@ -115,11 +115,19 @@ def test_a_student_that_could_not_be_written_is_not_taken_for_its_teacher(
         disk.setattr(student, saves, full)
         with pytest.raises(StorageError):
             distill(recipe)
-    with pytest.raises(WeightsError):
-        AvatarPipeline.load(choices=Choices(weights=recipe.weights), device="cpu")
+    assert not recipe.weights.exists(), "with a label alone it would be the teacher"
+    distill(recipe)
+    (recipe.weights / "README.md").write_text("mine")
+    before = {path: path.stat().st_mtime_ns for path in recipe.weights.rglob("*")}
+    with monkeypatch.context() as disk:
+        disk.setattr(student, saves, full)
+        with pytest.raises(StorageError):
+            distill(replace(recipe, folder=recipe.folder / "again"))
+    assert {path: path.stat().st_mtime_ns for path in recipe.weights.rglob("*")} == before
     distill(recipe)
     assert AvatarPipeline.load(choices=Choices(weights=recipe.weights), device="cpu").spec.name == "tiny-student"
-    assert len(list(recipe.weights.iterdir())) == 2
+    assert len(list(recipe.weights.iterdir())) == 3, "and what somebody put there stays"
+    assert not list(recipe.weights.parent.glob("student.*"))
 
 
 def test_a_student_may_be_a_lora(recipe: StudentRecipe) -> None:

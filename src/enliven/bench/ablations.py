@@ -30,7 +30,7 @@ from enliven.bench.ablation_videos import Load, Made, Videos, kept
 from enliven.bench.cases import Case
 from enliven.errors import ConfigError, RequestError, WeightsError
 from enliven.pipeline import AvatarPipeline
-from enliven.train.ablations import learnt
+from enliven.train.ablations import Teaching, learnt, read_teaching, require_taught
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +50,21 @@ def measure(ablation: Ablation, variant: Variant, cases: Sequence[Case], work: P
     return Result([_observed(ablation.looks, each) for each in made], made[0].frames[times], cost, losses)
 
 
-def run_ablation(name: str, ablation: Ablation, runs: Path, output: Path) -> Path | None:
-    """Measure an ablation and write its page; None where fewer than two of its variants are here."""
+def run_ablation(
+    name: str, ablation: Ablation, runs: Path, output: Path, teaching: Teaching | None = None
+) -> Path | None:
+    """Measure an ablation and write its page; None where fewer than two of its variants are here.
+
+    Raises ConfigError where what is here was taught otherwise than ``teaching`` says.
+    """
     cases = CASES[ablation.shows](ablation.people, ablation.seconds)
     results, missing = dict[str, Result](), dict[str, str]()
     load = cache(AvatarPipeline.load)  # variants share their networks, also where others are shipped meanwhile
     for variant in ablation.variants:
         log.info("%s: %s", name, variant.name)
         try:
+            if teaching is not None and variant.taught:
+                require_taught(teaching, variant.taught, runs / name / "taught")
             results[variant.name] = measure(ablation, variant, cases, runs / name, load)
         except (RequestError, WeightsError) as error:
             log.warning("%s is left out: %s", variant.name, error)
@@ -95,7 +102,7 @@ def main() -> None:
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for name, ablation in found(asked.names, asked.files).items():
-        page = run_ablation(name, ablation, asked.runs, asked.output)
+        page = run_ablation(name, ablation, asked.runs, asked.output, read_teaching(asked.files / f"{name}.toml"))
         log.info("%s", page.read_text(encoding="utf-8") if page else "")
     write_index(asked.output, {name: each.title for name, each in found([], asked.files).items()}, BENCHMARKS)
 

@@ -195,7 +195,7 @@ def film_material(film: "Film", encoder: "FilmEncoder") -> "Material":
     """A video as material."""
     from enliven.data.gathering import Material
 
-    return Material(str(film.path.resolve()), partial(encoder.clips, film), film.digest())
+    return Material(str(film.path.resolve()), partial(encoder.clips, film), film.digest)
 
 
 def drawn_materials(drawn: Drawn, encoder: "FilmEncoder") -> "Iterator[Material]":

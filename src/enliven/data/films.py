@@ -22,6 +22,7 @@ from enliven.data.film_people import SPEAKERS, FilmPeople, read_people
 from enliven.errors import ConfigError, MediaError
 from enliven.media.audio import SPEECH_RATE, has_sound
 from enliven.media.image import fit_frames, from_pixels
+from enliven.media.speakers_file import read_speakers_file
 from enliven.media.video import video_frames
 from enliven.media.vocals import Separator, heard_voice
 from enliven.models.audio import AudioEncoder
@@ -46,11 +47,17 @@ class Film:
         return str(self.path)
 
     def digest(self) -> str:
-        """A number that another size of the file, another caption or another file of speakers would change."""
-        size = self.path.stat().st_size if self.path.is_file() else 0
+        """A number that another size of the file, other speakers, another of their recordings or caption would change.
+
+        Raises as ``read_speakers_file``.
+        """
         speakers = self.path.with_suffix(SPEAKERS)
+        files = [self.path]
+        if speakers.is_file():
+            files += [voice for voice in read_speakers_file(speakers, self.path).voices if voice is not None]
+        sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
         told = speakers.read_bytes() if speakers.is_file() else b""
-        return hashlib.sha256(f"{size} {self.caption}\n".encode() + told).hexdigest()[:16]
+        return hashlib.sha256(f"{sizes} {self.caption}\n".encode() + told).hexdigest()[:16]
 
 
 def find_films(source: Path) -> list[Film]:

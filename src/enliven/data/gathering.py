@@ -26,20 +26,21 @@ class Material:
     """Something that clips are made of, known by its name.
 
     ``make`` gives clips, each with the video frame it starts from, and passes over those it is told of. Where there are
-    none at all, it raises and says why. Another ``digest`` than it was done with says that it was changed since.
+    none at all, it raises and says why. Another ``digest`` than before says that it was changed since; without one
+    nothing is known of that.
     """
 
     name: str
     make: Callable[[frozenset[int]], Iterator[tuple[int, EncodedClip]]]
-    digest: str = ""
+    digest: Callable[[], str] = str
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A material that gave all its clips, as the journal has it."""
+class Note:
+    """A line of the journal: a material was begun, or has given all its ``clips``."""
 
     name: str
-    clips: int
+    clips: int | None
     digest: str = ""
 
 
@@ -47,7 +48,7 @@ class Done:
 class Gathered:
     """How many ``clips`` were made, how many materials were done before, and what is wrong with the bad ones.
 
-    Those ``changed`` since they were done keep the clips they gave.
+    Those ``changed`` since keep the clips they gave before.
     """
 
     clips: int = 0
@@ -68,21 +69,23 @@ def gather(
     A bad material is counted and never stops the others; it is tried again the next time. Stopped at any moment, what
     is in finished shards stays. Raises StorageError when the disk refuses.
     """
-    made, finished = read_manifest(folder).starts(), _finished(folder)
-    own, found = materials[process.rank :: process.count], Gathered()
+    made, journal = read_manifest(folder).starts(), folder / JOURNAL.format(rank=process.rank)
+    own, found, notes = materials[process.rank :: process.count], Gathered(), _notes(folder)
     with ShardWriter(folder, process.rank, shard_bytes) as writer:
         for number, material in enumerate(own):
             on_progress(Progress(STAGE, number, len(own)))
-            starts = made.get(material.name, frozenset())
-            done = finished.get(material.name)
-            if starts and done and done.clips == len(starts):
-                found.before += 1
-                if done.digest and done.digest != material.digest:
-                    found.changed.append(material.name)
-                    logger.warning("%s was changed since it was encoded; its clips stay as they were", material.name)
-                continue
+            starts, known = made.get(material.name, frozenset()), notes.get(material.name, [])
             count = len(starts)
             try:
+                digest = material.digest()
+                if starts and _changed(known, digest):
+                    found.changed.append(material.name)
+                    logger.warning("%s was changed since; the clips that it gave stay as they were", material.name)
+                if starts and any(note.clips == count for note in known):
+                    found.before += 1
+                    continue
+                if digest:
+                    _write(journal, Note(material.name, None, digest))
                 for start, clip in material.make(starts):
                     writer.add(clip, material.name, start)
                     count += 1
@@ -93,20 +96,25 @@ def gather(
                 found.faults[material.name] = _told(error)
                 logger.warning("%s: %s", material.name, found.faults[material.name])
                 continue
-            _note(folder / JOURNAL.format(rank=process.rank), Done(material.name, count, material.digest))
+            _write(journal, Note(material.name, count, digest))
         on_progress(Progress(STAGE, len(own), len(own)))
     return found
 
 
-def _finished(folder: Path) -> dict[str, Done]:
-    """What is known of each material that was finished; it counts if all its clips are in shards."""
-    found: dict[str, Done] = {}
+def _notes(folder: Path) -> dict[str, list[Note]]:
+    """What is known of each material. It was finished where as many clips are in shards as it says."""
+    found: dict[str, list[Note]] = {}
     for path in folder.glob("gathered_*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             with suppress(ValueError, TypeError):  # a line that a crash cut off
-                done = Done(**json.loads(line))
-                found[done.name] = done
+                note = Note(**json.loads(line))
+                found.setdefault(note.name, []).append(note)
     return found
+
+
+def _changed(known: Sequence[Note], digest: str) -> bool:
+    before = {note.digest for note in known} - {""}
+    return bool(before) and digest not in before
 
 
 def _told(error: Exception) -> str:
@@ -115,9 +123,9 @@ def _told(error: Exception) -> str:
     return f"{reason}; {error.hint}" if isinstance(error, EnlivenError) and error.hint else reason
 
 
-def _note(path: Path, done: Done) -> None:
+def _write(path: Path, note: Note) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(done)) + "\n")
+            file.write(json.dumps(asdict(note)) + "\n")
     except OSError as error:
         raise storage_error(path, error) from error

@@ -8,10 +8,12 @@ from enliven.models.codebook import save_codebook
 from enliven.models.layered import LABEL, write_label
 from enliven.models.networks import CODEBOOK
 from enliven.train.codebook import CodebookRecipe, fit_codebook
-from enliven.train.made_from import named, require_same
+from enliven.train.made_from import digest, note_made_from, require_made_from
 from enliven.types import OnProgress, ignore_progress
 
 log = logging.getLogger(__name__)
+
+CLIPS = ("*.safetensors", "*.parquet", "*.tar")
 
 
 def fit_codebooks(
@@ -26,16 +28,18 @@ def fit_codebooks(
 
     Each becomes ``folder/NAME``, which lies over ``weights``: other weights of the same autoencoder may come there.
     Those that differ in their radii alone have the same centroids, which are found once. Raises ConfigError where a
-    codebook of the same name was made of anything else, and else as ``fit_codebook``.
+    codebook of the same name was made from anything else, and else as ``fit_codebook``.
     """
-    clips = named(sorted(path for path in data.iterdir() if path.is_file()))
+    clips = digest(sorted(path for kind in CLIPS for path in data.glob(kind)))
+    sources = {name: {"settings": repr(recipe), "clips": clips} for name, recipe in recipes.items()}
+    for name in recipes:
+        require_made_from(folder / name, sources[name])
     for name, recipe in recipes.items():
         fitted = folder / name
-        require_same(fitted, {"settings": repr(recipe), "clips": clips})
-        if (fitted / LABEL).exists():
-            continue
-        log.info("codebook %s", name)
-        keep = folder / f"{recipe.unit} {recipe.size} clusters"
-        codebook = fit_codebook(data, recipe, keep=keep, on_progress=on_progress)
-        save_codebook(codebook, fitted / CODEBOOK)
+        if not (fitted / LABEL).exists():
+            log.info("codebook %s", name)
+            keep = folder / f"{recipe.unit} {recipe.size} clusters"
+            codebook = fit_codebook(data, recipe, keep=keep, on_progress=on_progress)
+            note_made_from(fitted, sources[name])
+            save_codebook(codebook, fitted / CODEBOOK)
         write_label(fitted, model, weights)  # last: with it the codebook counts as done

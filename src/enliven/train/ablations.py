@@ -6,7 +6,7 @@
 reads the table ``teaching`` of ``examples/ablations/NAME.toml``. All its lessons begin with the same weights and take
 equally many steps of the same size and seed; its codebooks are fitted on the same clips. Without ``--data`` it draws
 and encodes clips first (needs espeak-ng). What was stopped goes on, what is done is not taught again, and what was
-made of anything else is refused; ``python -m enliven.bench.ablations`` measures what came of it.
+made from anything else is refused; ``python -m enliven.bench.ablations`` measures what came of it.
 """
 
 import argparse
@@ -21,7 +21,8 @@ import torch
 
 from enliven import config
 from enliven.data.encoded import load_encoded
-from enliven.errors import ConfigError
+from enliven.errors import ConfigError, WeightsError
+from enliven.models.layered import LABEL
 from enliven.models.networks import fingerprint, load_network, load_networks
 from enliven.systems import find_model
 from enliven.train.ablation_codebooks import fit_codebooks
@@ -31,7 +32,7 @@ from enliven.train.batches import ClipBatches
 from enliven.train.codebook import CodebookRecipe
 from enliven.train.flow import FlowObjective
 from enliven.train.logbook import read_curve
-from enliven.train.made_from import named, require_same
+from enliven.train.made_from import FILE, digest, note_made_from, require_made_from
 from enliven.train.toon import ToonRecipe, train_toon
 from enliven.train.trainer import TrainConfig
 from enliven.types import OnProgress, ignore_progress
@@ -98,23 +99,34 @@ def teach(
 ) -> None:
     """Teach all lessons and fit all codebooks; each becomes a folder of weights in ``folder``.
 
-    Raises as ``Trainer.fit`` and ``fit_codebook``, and ConfigError where a lesson or codebook of the same name was made
-    of anything else, or ``data`` are several folders and a codebook is to be fitted.
+    Raises as ``Trainer.fit`` and ``fit_codebook``. ConfigError comes before anything is taught: where a lesson of the
+    same name was made from anything else, or ``data`` are several folders and a codebook is to be fitted.
     """
     if teaching.codebooks and len(data) != 1:
         raise ConfigError(f"a codebook is fitted on one folder of clips, not on {len(data)}", hint="give one --data")
-    clips = first_clips(data, teaching.clips)
-    alike = {"settings": repr(replace(teaching, lessons=(), codebooks={})), "clips": named(clips)}
-    begins_with = fingerprint(load_networks(weights)) if teaching.lessons else ""
+    sources = _sources(teaching, data, weights)
     for lesson in teaching.lessons:
-        taught = folder / lesson.name
-        require_same(taught, alike | {"lesson": repr(lesson), "weights": begins_with})
-        result = taught / (LORA if lesson.lora.rank else BACKBONE)
-        if not result.exists():
+        lesson.cutting(find_model(teaching.model))
+        require_made_from(folder / lesson.name, sources[lesson.name])
+    for lesson in teaching.lessons:
+        if not _result(lesson, folder).exists():
             log.info("lesson %s", lesson.name)
-            _teach(teaching, lesson, data, weights, taught, on_progress)
+            _teach(teaching, lesson, data, weights, folder / lesson.name, sources[lesson.name], on_progress)
     if teaching.codebooks:
         fit_codebooks(teaching.codebooks, teaching.model, data[0], weights, folder, on_progress)
+
+
+def require_taught(teaching: Teaching, name: str, folder: Path) -> None:
+    """Raise WeightsError where a lesson or codebook is not in ``folder`` yet, ConfigError for one of another recipe."""
+    lesson = next((each for each in teaching.lessons if each.name == name), None)
+    if lesson is None and name not in teaching.codebooks:
+        known = ", ".join([*(each.name for each in teaching.lessons), *teaching.codebooks])
+        raise ConfigError(f"nothing teaches {name!r}", hint=f"choose from {known}")
+    done = folder / name / LABEL if lesson is None else _result(lesson, folder)
+    if not done.exists():
+        raise WeightsError(f"{name!r} was not taught yet", hint="python -m enliven.train.ablations")
+    recipe = {"settings": repr(teaching.codebooks[name])} if lesson is None else _recipe(teaching, lesson)
+    require_made_from(folder / name, recipe)
 
 
 def learnt(taught: Path, lesson: str) -> dict[int, float]:
@@ -130,12 +142,42 @@ def _training(taught: Path, lesson: str) -> Path:
     return taught / f"{lesson} training"
 
 
+def _recipe(teaching: Teaching, lesson: Lesson) -> dict[str, str]:
+    """All that the recipe of an ablation says of a lesson."""
+    return {"settings": repr(replace(teaching, lessons=(), codebooks={})), "lesson": repr(lesson)}
+
+
+def _sources(teaching: Teaching, data: Sequence[Path], weights: Path) -> dict[str, dict[str, str]]:
+    """What each lesson is made from, by their names."""
+    if not teaching.lessons:
+        return {}
+    alike = {
+        "clips": digest(first_clips(data, teaching.clips)),
+        "weights": fingerprint(load_networks(weights)),
+    }
+    return {lesson.name: _recipe(teaching, lesson) | alike for lesson in teaching.lessons}
+
+
+def _result(lesson: Lesson, folder: Path) -> Path:
+    """What is there once a lesson was taught."""
+    return folder / lesson.name / (LORA if lesson.lora.rank else BACKBONE)
+
+
 def _teach(
-    teaching: Teaching, lesson: Lesson, data: Sequence[Path], weights: Path, taught: Path, on_progress: OnProgress
+    teaching: Teaching,
+    lesson: Lesson,
+    data: Sequence[Path],
+    weights: Path,
+    taught: Path,
+    sources: Mapping[str, str],
+    on_progress: OnProgress,
 ) -> None:
-    """Everything but the backbone is copied first; a LoRA lies beside the backbone it was taught with."""
-    spec, leave = find_model(teaching.model), [] if lesson.lora.rank else [BACKBONE]
-    shutil.copytree(weights, taught, ignore=lambda *_: leave, dirs_exist_ok=True)
+    """Everything but the backbone is copied first; a LoRA lies beside the backbone it was taught with.
+
+    Where nothing of it is there, a training that was left beside it may be of anything: it goes.
+    """
+    spec, leave = find_model(teaching.model), [FILE] if lesson.lora.rank else [FILE, BACKBONE]
+    network = lesson.beginning(load_network(weights / BACKBONE)).requires_grad_(requires_grad=True)
     batches = TaughtBatches(
         data,
         lesson,
@@ -145,6 +187,11 @@ def _teach(
         batch=teaching.batch,
         listening=listening(spec, load_network(weights / "audio")),
     )
+    batches.look()
+    if not (taught / FILE).exists():
+        shutil.rmtree(_training(taught.parent, lesson.name), ignore_errors=True)
+        note_made_from(taught, sources)
+    shutil.copytree(weights, taught, ignore=lambda *_: leave, dirs_exist_ok=True)
     settings = TrainConfig(
         folder=_training(taught.parent, lesson.name),
         steps=teaching.steps,
@@ -157,7 +204,6 @@ def _teach(
         sample_minutes=1e9,
         log_every=LOGGED,
     )
-    network = lesson.beginning(load_network(weights / BACKBONE)).requires_grad_(requires_grad=True)
     if lesson.lora.rank:
         train_lora(
             settings, network, lesson.lora, iter(batches), spec, taught, file=taught / LORA, on_progress=on_progress

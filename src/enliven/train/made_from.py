@@ -1,4 +1,4 @@
-"""What something was made of, told beside it: what is there goes on, and counts as done, only where it is of the same.
+"""What something was made from, told beside it: what is there goes on, and counts as done, only where it is the same.
 
 Names alone do not tell: recipes, weights and clips change, and keep theirs.
 """
@@ -12,29 +12,39 @@ from enliven.errors import ConfigError
 from enliven.media.storage import replacing
 
 FILE = "made_from.json"
+READ = 4096  # bytes of each file, from its middle
 
 
-def require_same(folder: Path, made_of: Mapping[str, str]) -> None:
-    """Write into a new or empty ``folder`` what is made there of what; in one that is not, require the same.
+def require_made_from(folder: Path, sources: Mapping[str, str]) -> None:
+    """Require that what is in ``folder`` was made from these, by their names; nothing may be there yet.
 
-    Raises ConfigError with what differs, or where the folder does not tell, and StorageError.
+    Raises ConfigError with what differs, or where the folder does not tell.
     """
-    path = folder / FILE
-    folder.mkdir(parents=True, exist_ok=True)
-    if not any(folder.iterdir()):
-        with replacing(path) as part:
-            part.write_text(json.dumps(dict(made_of), indent=1) + "\n", encoding="utf-8")
+    if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
         return
-    hint = "remove that folder to make it anew, or name another"
+    path, hint = folder / FILE, "remove that folder to make it anew, or name another"
     if not path.exists():
-        raise ConfigError(f"{folder} does not tell what it was made of", hint=hint)
+        raise ConfigError(f"{folder} does not tell what it was made from", hint=hint)
     told = json.loads(path.read_text(encoding="utf-8"))
-    changed = [name for name, value in made_of.items() if told.get(name) != value]
+    changed = [name for name, value in sources.items() if told.get(name) != value]
     if changed:
-        raise ConfigError(f"{folder} was made of other {' and '.join(changed)}", hint=hint)
+        raise ConfigError(f"{folder} was made from other {' and '.join(changed)}", hint=hint)
 
 
-def named(paths: Iterable[Path]) -> str:
-    """A number that other names or sizes of files would change."""
-    listed = "".join(f"{path.name} {path.stat().st_size}\n" for path in paths)
-    return hashlib.sha256(listed.encode()).hexdigest()[:16]
+def note_made_from(folder: Path, sources: Mapping[str, str]) -> None:
+    """Tell it in a folder before anything is made there. Raises StorageError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / FILE) as part:
+        part.write_text(json.dumps(dict(sources), indent=1) + "\n", encoding="utf-8")
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """A number that other files would change: of each its name, its size and what is in its middle."""
+    total = hashlib.sha256()
+    for path in paths:
+        size = path.stat().st_size
+        total.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            file.seek(max(0, (size - READ) // 2))
+            total.update(file.read(READ))
+    return total.hexdigest()[:16]

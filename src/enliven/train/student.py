@@ -21,9 +21,9 @@ from enliven.data.groups import SIZES
 from enliven.data.order import Order, Process
 from enliven.diffusion.guidance import Guidance, Guide
 from enliven.errors import RequestError, WeightsError
+from enliven.media.storage import storage_error
 from enliven.models.layered import LORA, read_label, saved_parts, write_label
-from enliven.models.marks import mark_backbone
-from enliven.models.networks import save_network
+from enliven.models.networks import save_backbone
 from enliven.models.published import open_published
 from enliven.models.releases import recognise, variants_in
 from enliven.models.text import TextEncoder
@@ -235,24 +235,25 @@ def _opened(recipe: StudentRecipe) -> tuple[ModelSpec, Beginning]:
 
 
 def _write(recipe: StudentRecipe, spec: ModelSpec, teacher: Beginning, student: nn.Module) -> None:
-    """The student's folder. What an earlier recipe left there goes, once all is written: half of it is the teacher."""
-    whole, fresh = not isinstance(student, WithLora), recipe.weights / "student.new"
+    """The student's folder. An earlier student there goes once all is written: half a student would be its teacher."""
+    folder = recipe.weights.resolve()
+    fresh = checkpoint.fresh(folder)
     shutil.rmtree(fresh, ignore_errors=True)
+    if folder.exists():
+        shutil.copytree(folder, fresh, symlinks=True, ignore=shutil.ignore_patterns(LORA, BACKBONE))
+    if teacher.release is None:
+        write_label(fresh, recipe.model, recipe.teacher)
+    else:
+        fresh.mkdir(parents=True, exist_ok=True)
+        link_beside(teacher, fresh, own=[LORA])
     if isinstance(student, WithLora):
         save_lora(student, fresh / LORA / f"{spec.distillation or STUDENT}.safetensors")
     else:
-        save_network(student, fresh / BACKBONE)
-    if teacher.release is None:
-        write_label(recipe.weights, recipe.model, recipe.teacher)
-    else:
-        link_beside(teacher, recipe.weights, own=[LORA])
-    for part in (LORA, BACKBONE):
-        shutil.rmtree(recipe.weights / part, ignore_errors=True)
-    own = BACKBONE if whole else LORA
-    (fresh / own).rename(recipe.weights / own)
-    fresh.rmdir()
-    if whole:
-        mark_backbone(saved_parts(recipe.weights))
+        save_backbone(student, fresh)
+    try:
+        checkpoint.put_in_place(folder)
+    except OSError as error:
+        raise storage_error(folder, error) from error
 
 
 def _check_target(recipe: StudentRecipe) -> None:
