@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from enliven.models.vae import ToonAutoencoder, ToonAutoencoderParams, fold
-from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batches, picture_losses
+from enliven.train.autoencoder import DecoderObjective, begin_linear, crop_batches, picture_losses, seam_loss
 
 PARAMS = ToonAutoencoderParams(channels=6, inner_width=4, outer_width=4, blocks=(1, 1))
 
@@ -99,12 +99,26 @@ def test_losses_are_nothing_for_the_target_and_edges_do_not_see_brightness() -> 
     assert picture_losses(dotted, video)["edges"] > 0
 
 
+def test_seams_are_steps_of_the_error_between_cells_and_nowhere_else() -> None:
+    error = torch.zeros(1, 3, 2, 8, 12)
+    error[:, :, :, :, 4:8] = 1.0  # the second of three columns of cells of 4 pixels
+    assert seam_loss(error, 4).item() == pytest.approx(0.25 * 1.0)
+    error = torch.zeros(1, 3, 2, 8, 12)
+    error[:, :, :, 4:, :4] = 1.0  # a cell
+    assert seam_loss(error, 4).item() == pytest.approx(0.25 * (4 / 12 + 4 / 16))
+    inside = torch.zeros(1, 3, 2, 8, 12)
+    inside[..., 1:3, 1:3] = 1.0
+    assert seam_loss(inside, 4) == 0
+    assert seam_loss(inside + 0.5, 4) == 0
+
+
 def test_the_decoder_learns_and_the_encoder_does_not(begun: ToonAutoencoder) -> None:
     objective = DecoderObjective(begun, noise=0.0)
     video = ((unseen()[:1] + 1) * 127.5).to(torch.uint8)
     with torch.no_grad():
         exact = begun.decode(begun.encode(video.float() / 127.5 - 1))
-        expected = picture_losses(exact, video.float() / 127.5 - 1)
+        target = video.float() / 127.5 - 1
+        expected = picture_losses(exact, target) | {"seams": seam_loss(exact - target, begun.spatial_factor)}
     losses = objective.losses({"video": video}, 0)
     torch.testing.assert_close({name: loss.detach() for name, loss in losses.items()}, expected)
     sum(losses.values()).backward()  # type: ignore[union-attr]

@@ -113,7 +113,9 @@ def test_guesses_are_written_and_learnt_from(networks: Networks, batches: ClipBa
     crops = guessed_crops(tmp_path / "guesses", tmp_path / "clips", autoencoder, batch=2, latents=2, cells=2)
     objective = PolishingObjective(autoencoder)
     for step in (0, 1):
-        assert all(torch.isfinite(value) for value in objective.losses(next(crops), step).values())
+        losses = objective.losses(next(crops), step)
+        assert sorted(losses) == ["absolute", "edges", "seams", "squared"]
+        assert all(torch.isfinite(value) for value in losses.values())
     with pytest.raises(ConfigError, match="no guesses"):
         next(guessed_crops(tmp_path, tmp_path / "clips", autoencoder, batch=1))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 
 from enliven.models.vae import ToonAutoencoder, fold
@@ -14,7 +14,7 @@ Videos = Sequence[UInt8[Tensor, "f 3 h w"]]
 
 
 class DecoderObjective:
-    """Absolute, squared and edge error of pictures painted from latents that carry a little noise.
+    """Absolute, squared, edge and seam error of pictures painted from latents that carry a little noise.
 
     A backbone never gives exact latents, so the decoder learns from disturbed ones; the encoder stays as it is.
     """
@@ -31,7 +31,7 @@ class DecoderObjective:
         latents = self.autoencoder.encode(video)
         level = self.noise * torch.rand(len(latents), 1, 1, 1, 1, device=latents.device)
         painted = self.autoencoder.paint(latents + level * torch.randn_like(latents), {}).float()
-        return picture_losses(painted, video)
+        return picture_losses(painted, video) | {"seams": seam_loss(painted - video, self.autoencoder.spatial_factor)}
 
 
 def picture_losses(
@@ -41,6 +41,21 @@ def picture_losses(
     error = painted - target
     edges = torch.stack([error.diff(dim=axis).abs().mean() for axis in (2, 3, 4)]).sum()
     return {"absolute": error.abs().mean(), "squared": 2 * error.square().mean(), "edges": 0.5 * edges}
+
+
+def seam_loss(error: Float[Tensor, "b 3 f h w"], side: int) -> Float[Tensor, ""]:
+    """How an error steps across the edges of cells of ``side`` pixels, where a viewer sees it first.
+
+    Edges are one pixel in so many, and next to nothing in the mean over all.
+    """
+    steps = [error.diff(dim=axis).abs() for axis in (3, 4)]
+    across = [each.index_select(axis, _edges(each.shape[axis], side)) for axis, each in zip((3, 4), steps, strict=True)]
+    return 0.25 * torch.stack([each.mean() for each in across]).sum()
+
+
+def _edges(count: int, side: int) -> Int[Tensor, "n"]:
+    """Which of ``count`` steps from pixel to pixel lead into the next cell."""
+    return torch.arange(side - 1, count, side)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from torch.nn.functional import avg_pool2d
 from enliven.errors import ConfigError
 from enliven.models.backbone import Backbone
 from enliven.models.vae import ToonAutoencoder
-from enliven.train.autoencoder import DecoderObjective, picture_losses
+from enliven.train.autoencoder import DecoderObjective, picture_losses, seam_loss
 from enliven.train.batches import ClipBatches
 from enliven.train.trainer import Batch
 
@@ -39,7 +39,8 @@ class PolishingObjective(DecoderObjective):
         painted = self.autoencoder.paint(batch["guessed"].float(), {}).float()
         truth = video.float() / 127.5 - 1
         weight = moving(truth)
-        return picture_losses(weight * painted, weight * truth)
+        seams = seam_loss(painted - truth, self.autoencoder.spatial_factor)
+        return picture_losses(weight * painted, weight * truth) | {"seams": seams}
 
 
 def moving(video: Float[Tensor, "b 3 f h w"], most: float = 6.0) -> Float[Tensor, "b 1 1 h w"]:
