@@ -42,11 +42,20 @@ def test_a_lesson_behind_a_gate_can_be_used_and_its_losses_are_known(
     assert learnt(tmp_path / "taught", "never") == {}
 
 
-def test_lessons_begin_alike_and_become_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+ONE = Teaching((Lesson("usual"),), "tiny", steps=1, batch=1, clips=1)
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Path]:
+    """Weights of the tiny model, an empty folder for clips, and where lessons will lie."""
     monkeypatch.setitem(MODELS, "tiny", tiny_spec())
-    weights, data = tmp_path / "weights", tmp_path / "data"
-    save_networks(tiny_networks(), weights, torch.float32)
-    data.mkdir()
+    save_networks(tiny_networks(), tmp_path / "weights", torch.float32)
+    (tmp_path / "data").mkdir()
+    return tmp_path / "weights", tmp_path / "data", tmp_path / "taught"
+
+
+def test_lessons_begin_alike_and_become_weights(tmp_path: Path, places: tuple[Path, Path, Path]) -> None:
+    weights, data, _ = places
     for seed in range(3):
         save_encoded(spoken_clip(seed, silent=True), data / f"{seed}.safetensors")
     lora = Lesson("beside", lora=LoraChoice(2, targets=r"\.attn\."))
@@ -63,14 +72,10 @@ def test_lessons_begin_alike_and_become_weights(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_lesson_that_is_there_counts_only_where_it_was_made_from_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, places: tuple[Path, Path, Path]
 ) -> None:
-    monkeypatch.setitem(MODELS, "tiny", tiny_spec())
-    weights, data, taught = tmp_path / "weights", tmp_path / "data", tmp_path / "taught"
-    save_networks(tiny_networks(), weights, torch.float32)
-    data.mkdir()
+    (weights, data, taught), teaching = places, ONE
     save_encoded(spoken_clip(), data / "0.safetensors")
-    teaching = Teaching((Lesson("usual"),), "tiny", steps=1, batch=1, clips=1)
     teach(teaching, [data], weights, taught)
     (made,) = (taught / "usual" / "backbone").glob("*.safetensors")
     before = made.stat().st_mtime_ns
@@ -92,13 +97,9 @@ def test_a_lesson_that_is_there_counts_only_where_it_was_made_from_the_same(
         teach(teaching, [data], weights, taught)
 
 
-def test_who_removes_a_lesson_has_it_taught_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "tiny", tiny_spec())
-    weights, data, taught = tmp_path / "weights", tmp_path / "data", tmp_path / "taught"
-    save_networks(tiny_networks(), weights, torch.float32)
-    data.mkdir()
+def test_who_removes_a_lesson_has_it_taught_anew(places: tuple[Path, Path, Path]) -> None:
+    (weights, data, taught), teaching = places, ONE
     save_encoded(spoken_clip(), data / "0.safetensors")
-    teaching = Teaching((Lesson("usual"),), "tiny", steps=1, batch=1, clips=1)
     teach(teaching, [data], weights, taught)
     before = load_network(taught / "usual" / "backbone").state_dict()
     save_networks(tiny_networks(1), weights, torch.float32)
@@ -111,13 +112,9 @@ def test_who_removes_a_lesson_has_it_taught_anew(tmp_path: Path, monkeypatch: py
 
 
 def test_what_cannot_be_taught_leaves_nothing_that_would_be_in_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, places: tuple[Path, Path, Path]
 ) -> None:
-    monkeypatch.setitem(MODELS, "tiny", tiny_spec())
-    weights, data, taught = tmp_path / "weights", tmp_path / "data", tmp_path / "taught"
-    save_networks(tiny_networks(), weights, torch.float32)
-    data.mkdir()
-    teaching = Teaching((Lesson("usual"),), "tiny", steps=1, batch=1, clips=1)
+    (weights, data, taught), teaching = places, ONE
     with pytest.raises(ConfigError, match="no clips for 'usual'"):
         teach(teaching, [data], weights, taught)
     save_encoded(spoken_clip(), data / "0.safetensors")
