@@ -110,6 +110,7 @@ def test_seams_are_steps_of_the_error_between_cells_and_nowhere_else() -> None:
     inside[..., 1:3, 1:3] = 1.0
     assert seam_loss(inside, 4) == 0
     assert seam_loss(inside + 0.5, 4) == 0
+    assert seam_loss(inside[..., :4, :4], 4) == 0, "a single cell has no neighbours"
 
 
 def test_the_decoder_learns_and_the_encoder_does_not(begun: ToonAutoencoder) -> None:
