@@ -13,7 +13,7 @@ help:  ## List the targets
 
 # PyTorch first and on its own: a later package can then only find it, never replace it.
 .venv/.torch-installed: constraints.txt
-	@echo "building .venv with $$($(PYTHON) --version)"
+	@echo "building .venv with $$($(PYTHON) --version): PyTorch and all else come from the network, which takes some minutes"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) $$(grep '^torch==' constraints.txt)
 	@touch $@

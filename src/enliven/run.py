@@ -151,9 +151,8 @@ def read_record(folder: Path) -> Record:
     try:
         return config.parse(Record, json.loads((folder / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, ConfigError) as error:
-        raise RequestError(
-            f"there is no run in {folder}: {error}", hint=f"give a folder that holds a {RECORD}"
-        ) from error
+        why = "" if isinstance(error, FileNotFoundError) else f": {error}"
+        raise RequestError(f"there is no run in {folder}{why}", hint=f"give a folder that holds a {RECORD}") from error
 
 
 def read_result(folder: Path) -> Result:

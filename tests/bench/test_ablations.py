@@ -11,7 +11,10 @@ from enliven.bench.ablations import found, run_ablation
 from enliven.errors import ConfigError
 from enliven.models.networks import save_networks
 from enliven.systems import MODELS
+from enliven.train.ablation_lessons import Lesson
+from enliven.train.ablations import Teaching
 from enliven.train.logbook import Logbook
+from enliven.train.made_from import note_made_from
 from tiny import tiny_networks, tiny_spec
 
 VARIANTS = (Variant("keep", carry="keep"), Variant("again", carry="encode again"), Variant("later", taught="lesson"))
@@ -38,6 +41,18 @@ def test_an_ablation_becomes_a_page_and_is_gone_on_with(tmp_path: Path, monkeypa
     again = run_ablation("name", ablation, tmp_path / "runs", tmp_path / "out")
     assert again is not None
     assert json.loads(again.with_suffix(".json").read_text())["numbers"] == data["numbers"]
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_what_was_taught_by_another_recipe_is_refused_before_a_video_is_made(tmp_path: Path) -> None:
+    taught = tmp_path / "runs" / "name" / "taught"
+    save_networks(tiny_networks(1), taught / "lesson", torch.float32)
+    note_made_from(taught / "lesson", {"settings": "others", "lesson": "another"})
+    ablation = Ablation("t", "p", "c", "drift", VARIANTS, model="tiny", people=1, seconds=1.0)
+    teaching = Teaching((Lesson("lesson"),), "tiny")
+    with pytest.raises(ConfigError, match=r"lesson was made from other settings and lesson$"):
+        run_ablation("name", ablation, tmp_path / "runs", tmp_path / "out", teaching)
+    assert not (tmp_path / "runs" / "name" / "videos").exists()
 
 
 @pytest.mark.usefixtures("tiny_model")

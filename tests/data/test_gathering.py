@@ -93,6 +93,9 @@ def test_who_cannot_be_looked_at_is_one_bad_material(tmp_path: Path) -> None:
     one, other = Films("a", "b").materials()
     found = gather(tmp_path, [replace(one, digest=unreadable), other])
     assert (found.clips, found.faults) == (3, {"a": "the name is too long"})
+    gather(tmp_path, [one, other])
+    found = gather(tmp_path, [replace(one, digest=unreadable), other])
+    assert (found.before, found.faults) == (2, {}), "its clips are there"
 
 
 def test_a_material_that_was_noted_without_a_clip_is_not_done(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from enliven.data.encoded import encode_clip, save_encoded
 from enliven.errors import ConfigError
 from enliven.models.networks import Networks
 from enliven.models.vae import ToonAutoencoder
+from enliven.train.autoencoder import seam_loss
 from enliven.train.batches import ClipBatches, Drops
 from enliven.train.cuts import StitchedCuts
 from enliven.train.polishing import PolishingObjective, guess, guessed_crops, moving, save_guesses
@@ -113,9 +114,15 @@ def test_guesses_are_written_and_learnt_from(networks: Networks, batches: ClipBa
     crops = guessed_crops(tmp_path / "guesses", tmp_path / "clips", autoencoder, batch=2, latents=2, cells=2)
     objective = PolishingObjective(autoencoder)
     for step in (0, 1):
-        losses = objective.losses(next(crops), step)
+        batch = next(crops)
+        losses = objective.losses(batch, step)
         assert sorted(losses) == ["absolute", "edges", "seams", "squared"]
         assert all(torch.isfinite(value) for value in losses.values())
+    batch = next(crops)
+    with torch.no_grad():
+        painted = autoencoder.paint(batch["guessed"].float(), {})
+        truth = batch["video"][:, :, 3:].float() / 127.5 - 1
+        assert objective.losses(batch, 0)["seams"] == seam_loss(painted - truth, autoencoder.spatial_factor)
     with pytest.raises(ConfigError, match="no guesses"):
         next(guessed_crops(tmp_path, tmp_path / "clips", autoencoder, batch=1))
 

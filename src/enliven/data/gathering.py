@@ -76,12 +76,13 @@ def gather(
             on_progress(Progress(STAGE, number, len(own)))
             starts, known = made.get(material.name, frozenset()), notes.get(material.name, [])
             count = len(starts)
+            finished = bool(starts) and any(note.clips == count for note in known)
             try:
                 digest = material.digest()
                 if starts and _changed(known, digest):
                     found.changed.append(material.name)
                     logger.warning("%s was changed since; the clips that it gave stay as they were", material.name)
-                if starts and any(note.clips == count for note in known):
+                if finished:
                     found.before += 1
                     continue
                 if digest:
@@ -93,6 +94,9 @@ def gather(
             except StorageError:
                 raise
             except Exception as error:  # whatever a file can do to a library
+                if finished:  # its clips are here, whatever became of it
+                    found.before += 1
+                    continue
                 found.faults[material.name] = _told(error)
                 logger.warning("%s: %s", material.name, found.faults[material.name])
                 continue

@@ -176,7 +176,7 @@ def _teach(
 
     Where nothing of it is there, a training that was left beside it may be of anything: it goes.
     """
-    spec, leave = find_model(teaching.model), [FILE] if lesson.lora.rank else [FILE, BACKBONE]
+    spec, leave = find_model(teaching.model), [FILE, LORA] if lesson.lora.rank else [FILE, LORA, BACKBONE]
     network = lesson.beginning(load_network(weights / BACKBONE)).requires_grad_(requires_grad=True)
     batches = TaughtBatches(
         data,

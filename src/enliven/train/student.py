@@ -237,20 +237,20 @@ def _opened(recipe: StudentRecipe) -> tuple[ModelSpec, Beginning]:
 def _write(recipe: StudentRecipe, spec: ModelSpec, teacher: Beginning, student: nn.Module) -> None:
     """The student's folder. An earlier student there goes once all is written: half a student would be its teacher."""
     folder = recipe.weights.resolve()
-    fresh = checkpoint.fresh(folder)
-    shutil.rmtree(fresh, ignore_errors=True)
-    if folder.exists():
-        shutil.copytree(folder, fresh, symlinks=True, ignore=shutil.ignore_patterns(LORA, BACKBONE))
-    if teacher.release is None:
-        write_label(fresh, recipe.model, recipe.teacher)
-    else:
-        fresh.mkdir(parents=True, exist_ok=True)
-        link_beside(teacher, fresh, own=[LORA])
-    if isinstance(student, WithLora):
-        save_lora(student, fresh / LORA / f"{spec.distillation or STUDENT}.safetensors")
-    else:
-        save_backbone(student, fresh)
+    fresh, before = checkpoint.fresh(folder), checkpoint.find(folder)
     try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if before is not None:
+            shutil.copytree(before, fresh, symlinks=True, ignore=shutil.ignore_patterns(LORA, BACKBONE))
+        if teacher.release is None:
+            write_label(fresh, recipe.model, recipe.teacher)
+        else:
+            fresh.mkdir(parents=True, exist_ok=True)
+            link_beside(teacher, fresh, own=[LORA])
+        if isinstance(student, WithLora):
+            save_lora(student, fresh / LORA / f"{spec.distillation or STUDENT}.safetensors")
+        else:
+            save_backbone(student, fresh)
         checkpoint.put_in_place(folder)
     except OSError as error:
         raise storage_error(folder, error) from error
