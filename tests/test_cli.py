@@ -33,6 +33,21 @@ def test_a_typing_error_is_one_sentence_with_a_guess(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["genrate"], "enliven --help lists the commands"),
+        (["generate", "--porrait", "a.png"], "enliven generate --help lists the options"),
+        (["toon", "portrait", "--sed", "1"], "enliven toon portrait --help lists the options"),
+    ],
+)
+def test_a_typing_error_says_which_help_helps(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(arguments) == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (ConfigError("steps: 0", hint="give at least 1"), 2),

@@ -5,9 +5,9 @@ import torch
 
 from enliven.diffusion.clips import ClipGeometry, plan_clips
 from enliven.diffusion.guidance import Guidance
-from enliven.encode import encode
+from enliven.encode import check_readable, encode
 from enliven.errors import ConfigError, MediaError, RequestError
-from enliven.media.image import to_image
+from enliven.media.image import fit_to, read_portrait, to_image
 from enliven.media.mux import write_video
 from enliven.media.regions import Box
 from enliven.media.video import read_video
@@ -251,3 +251,43 @@ def test_a_negative_prompt_without_guidance_is_told_to_change_nothing(
     caplog.clear()
     encode(GenerateRequest(seconds=1.0), tiny_spec(guidance=Guidance()), networks)
     assert not caplog.messages
+
+
+def test_every_shot_begins_with_its_portrait_or_that_of_the_video(networks: Networks, tmp_path: Path) -> None:
+    """Clips of the tests add 17 frames at first, then 12; a cut ends one early."""
+    own = write_portrait(tmp_path / "own.png", (48, 40))
+    timeline = (Scene(0.2, "a"), Scene(0.8, "b", cut=True), Scene(1.6, "c", portrait=own))
+    request = GenerateRequest(seconds=3.0, portrait=write_portrait(tmp_path / "portrait.png"), timeline=timeline)
+    encoded = encode(request, tiny_spec(), networks)
+    assert [plan.emits.start for plan in encoded.plans] == [0, 17, 20, 37, 40, 57, 69]
+    assert encoded.prompts == tuple("aabbccc")
+    assert encoded.opening is not None
+    assert encoded.portraits.keys() == {2, 4}
+    assert torch.equal(encoded.portraits[2], encoded.opening.reference)
+    picture = fit_to(read_portrait(own), *encoded.size)
+    assert torch.equal(encoded.portraits[4], networks.autoencoder.encode(picture[None, :, None]))
+
+
+@pytest.mark.parametrize("start", [0.01, 1.27])
+def test_a_cut_without_a_frame_on_either_side_is_refused(networks: Networks, tmp_path: Path, start: float) -> None:
+    timeline = (Scene(start, "a", cut=True),)
+    request = GenerateRequest(seconds=1.28, portrait=write_portrait(tmp_path / "portrait.png"), timeline=timeline)
+    with pytest.raises(RequestError, match=f"at {start} seconds begins with a cut, and there is no frame"):
+        encode(request, tiny_spec(), networks)
+
+
+def test_a_portrait_of_a_scene_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    timeline = (Scene(0.5, "a", portrait=tmp_path / "text.png"),)
+    with pytest.raises(MediaError, match=r"text\.png"):
+        check_readable(GenerateRequest(seconds=1.0, timeline=timeline))
+
+
+def test_a_picture_that_has_to_be_enlarged_much_is_told(
+    networks: Networks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    portrait = write_portrait(tmp_path / "portrait.png", (40, 48))
+    for side, told in ((48, False), (96, True)):
+        caplog.clear()
+        encode(GenerateRequest(seconds=0.4, portrait=portrait, height=side, width=side), tiny_spec(), networks)
+        assert (f"a picture of 48x40 is enlarged to {side}x{side}" in caplog.text) == told

@@ -295,3 +295,38 @@ def test_one_voice_is_heard_by_everybody_wherever_they_are(
 def test_soul_hears_one_voice(soul: AvatarPipeline, speech: Path, portrait: Path) -> None:
     with pytest.raises(RequestError, match="tiny-soul hears one"):
         soul.generate(GenerateRequest(audio=(speech, speech), portrait=portrait))
+
+
+@pytest.mark.parametrize("made", ["longcat", "soul"])
+def test_a_shot_shows_its_portrait_and_nothing_of_what_came_before(
+    pipeline: AvatarPipeline, soul: AvatarPipeline, speech: Path, portrait: Path, tmp_path: Path, made: str
+) -> None:
+    """Another prompt before the cut changes nothing after it, another portrait of the shot does."""
+    maker = pipeline if made == "longcat" else soul
+    first = GenerateRequest(audio=(speech,), prompt="a man", portrait=portrait, steps=1)
+    shot = Scene(0.4, "a hat", portrait=write_portrait(tmp_path / "shot.png", (48, 40)))
+    same, other, plain = (
+        maker.generate(request).frames
+        for request in (
+            replace(first, timeline=(shot,)),
+            replace(first, prompt="a woman", timeline=(shot,)),
+            replace(first, timeline=(Scene(0.4, "a hat", cut=True),)),
+        )
+    )
+    assert len(same) == 32
+    assert not torch.equal(same[:10], other[:10])
+    assert torch.equal(same[10:], other[10:])
+    assert torch.equal(same[:10], plain[:10])
+    assert not torch.equal(same[10:], plain[10:])
+    encoded = maker.encode(replace(first, timeline=(shot,)), maker.spec)
+    clips = list(maker.clips(replace(maker.spec, steps=1), encoded, seed=0))
+    assert torch.equal(clips[0].handover.reference, encoded.opening.reference)
+    assert all(torch.equal(made.handover.reference, encoded.portraits[1]) for made in clips[1:])
+    assert [made.handover.context.shape[2] for made in clips] == [0, *[2] * (len(clips) - 2), 0]
+
+
+def test_a_shot_begins_as_a_video_does(pipeline: AvatarPipeline, portrait: Path, tmp_path: Path) -> None:
+    shot = write_portrait(tmp_path / "shot.png", (48, 40))
+    request = GenerateRequest(seconds=1.0, portrait=portrait, timeline=(Scene(0.4, "a", portrait=shot),), steps=1)
+    begun = pipeline.generate(GenerateRequest(seconds=0.4, portrait=shot, steps=1)).frames[0]
+    assert torch.equal(pipeline.generate(request).frames[10], begun)

@@ -66,6 +66,12 @@ def test_what_a_model_does_not_do_is_refused(model: str, values: dict[str, objec
         (TWO | {"speakers": (LEFT, Path("mask.png"))}, "some speakers have a box and some a mask"),
         ({"seconds": 9.0, "timeline": (Scene(2.0, "a"), Scene(1.0, "b"))}, "1 seconds does not come after that at 2"),
         ({"seconds": 9.0, "timeline": (Scene(2.0, "a"), Scene(2.0, "b"))}, "2 seconds does not come after that at 2"),
+        (
+            {"seconds": 9.0, "timeline": (Scene(2.0, "a", cut=True),)},
+            "at 2 seconds begins with a cut, and nothing says",
+        ),
+        (TWO | {"timeline": (Scene(2.0, "a", Path("b")),)}, "2 voices, and the scene at 2 seconds has a picture of"),
+        ({"draft": Path("a"), "timeline": (Scene(2.0, "a", Path("b")),)}, "a is refined as it was cut"),
         ({"seconds": 9.0, "timeline": (Scene(9.0, "a"),)}, "starts at 9 seconds, but the video ends at 9"),
     ],
 )
@@ -99,6 +105,14 @@ def test_a_model_that_does_not_hear_has_no_audio_scale() -> None:
 def test_scenes_that_make_no_sense_are_refused(start: float, prompt: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         Scene(start, prompt)
+
+
+@pytest.mark.parametrize("shot", [{"cut": True}, {"portrait": Path("a.png")}])
+def test_a_video_does_not_begin_with_a_cut(shot: dict[str, object]) -> None:
+    with pytest.raises(RequestError, match="the scene at 0 seconds has a"):
+        Scene(0.0, "a", **shot)
+    assert Scene(1.0, "a", **shot).shot
+    assert not Scene(1.0, "a").shot
 
 
 def test_how_much_is_repaired_and_who_decodes_can_be_asked_for() -> None:

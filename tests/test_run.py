@@ -19,7 +19,7 @@ from enliven.media.video import read_video
 from enliven.media.voices import Turns
 from enliven.pipeline import AvatarPipeline, GenerateRequest
 from enliven.request import Scene
-from enliven.run import read_record, read_result, resume, start
+from enliven.run import check_inputs, read_record, read_result, resume, start
 from enliven.runtime.choices import Choices
 from enliven.systems.carry import Reencode
 from enliven.types import Audio, OnProgress, Progress
@@ -296,6 +296,23 @@ def test_a_stopped_run_behind_a_pivot_ends_in_the_same_bytes(inputs: Path, tmp_p
     assert told == again
     assert len(told["clipped"]) == 2, "of three clips"
     assert all(0 <= share <= 1 for share in told["clipped"])
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5])
+def test_a_run_of_several_shots_ends_in_the_same_bytes(inputs: Path, tmp_path: Path, steps: int) -> None:
+    """Stopped before a cut, right after it, and later."""
+    pipeline = AvatarPipeline(tiny_soul(), tiny_soul_networks())
+    shot = write_portrait(inputs / "shot.png", (48, 40))
+    request = replace(asked(inputs), timeline=(Scene(0.3, "a", portrait=shot), Scene(0.8, "b", cut=True)), steps=2)
+    whole = start(pipeline, request, tmp_path / "whole")
+    with pytest.raises(Cancelled):
+        start(pipeline, request, tmp_path / "stopped", on_progress=stopping(steps))
+    assert str(shot) in read_record(tmp_path / "stopped").inputs
+    output = resume(tmp_path / "stopped", load=load(pipeline))
+    assert output.read_bytes() == whole.read_bytes()
+    write_portrait(shot, (44, 40))
+    with pytest.raises(RequestError, match=r"shot\.png has changed"):
+        check_inputs(read_record(tmp_path / "stopped"))
 
 
 def test_a_single_clip_hands_nothing_on_and_tells_nothing(tmp_path: Path) -> None:

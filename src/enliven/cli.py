@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -61,7 +62,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        tell(str(error), "enliven --help lists the commands, enliven COMMAND --help the options")
+        chain = error.command_chain or ()
+        tell(str(error), f"{shlex.join(['enliven', *chain, '--help'])} lists the {'options' if chain else 'commands'}")
         return BAD_INPUT
     except EnlivenError as error:
         tell(str(error), error.hint)

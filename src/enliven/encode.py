@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from enliven.diffusion.clips import plan_clips
+from enliven.diffusion.clips import plan_shots
 from enliven.diffusion.guidance import guided
 from enliven.errors import ConfigError, MediaError, RequestError
 from enliven.media.audio import SPEECH_RATE, audio_stream
@@ -33,6 +33,7 @@ from enliven.types import UNHEARD, ClipPlan, Conditioning, Text
 
 logger = logging.getLogger(__name__)
 
+ENLARGED = 1.5  # times, from which on a picture is visibly blurred
 AFTERWARDS = 8  # video frames of silence encoded behind the last clip, so that its last windows are whole
 
 
@@ -66,8 +67,8 @@ class Voice:
 class Encoded:
     """A request, ready to be sampled: the plan of its clips, the prompt of each, what they hear, where they start.
 
-    ``regions`` say where each of several people is. A model that hears nothing has no ``voice``; a ``draft`` is for one
-    that refines.
+    Clips that begin another shot have its ``portraits``, by their index. ``regions`` say where each of several people
+    is. A model that hears nothing has no ``voice``; a ``draft`` is for one that refines.
     """
 
     plans: tuple[ClipPlan, ...]
@@ -77,6 +78,7 @@ class Encoded:
     null_text: Text
     voice: Voice | None
     opening: Handover | None
+    portraits: Mapping[int, Float[Tensor, "1 c 1 h w"]] = field(default_factory=dict)
     regions: Bool[Tensor, "1 regions height width"] | None = None
     draft: Draft | None = None
 
@@ -93,6 +95,8 @@ def check_readable(request: GenerateRequest) -> None:
 
     Raises MediaError for one that cannot be used, RequestError for speakers who are not in the picture.
     """
+    for portrait in {scene.portrait for scene in request.timeline if scene.portrait}:
+        read_portrait(portrait)
     for path in request.audio:
         if path is not None:
             with open_media(path) as container:
@@ -132,8 +136,11 @@ def lay_out(
     size = request.size(spec, picture)
     draft = None if request.draft is None else Draft.open(request.draft, spec.geometry.fps, size)
     seconds = len(tracks[0]) / SPEECH_RATE if request.seconds is None else request.seconds
-    plans = plan_clips(
-        draft.count if draft else max(1, round(seconds * spec.geometry.fps)),
+    total = draft.count if draft else max(1, round(seconds * spec.geometry.fps))
+    request.check_timeline(total / spec.geometry.fps)
+    plans = plan_shots(
+        total,
+        _cuts(request, total, spec.geometry.fps),
         spec.geometry,
         spec.arrange,
         portrait=request.portrait is not None,
@@ -149,10 +156,9 @@ def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks, hear: 
     picture = read_picture(request)
     tracks = speech_tracks(request, hear)
     outline = lay_out(request, spec, picture, tracks)
-    if picture is not None and isinstance(networks.autoencoder, ToonAutoencoder) and not shows_drawing(picture):
-        logger.warning("no drawn face is in the picture: photographs are outside what %s has learnt", spec.name)
     if request.negative_prompt and not guided(spec.guidance):
         logger.warning("the negative prompt changes nothing: %s is not guided", spec.name)
+    opening = _opening(request, picture, outline.size, spec, networks)
     return Encoded(
         plans=outline.plans,
         size=outline.size,
@@ -160,10 +166,25 @@ def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks, hear: 
         texts={prompt: networks.text([prompt]) for prompt in dict.fromkeys(outline.prompts)},
         null_text=networks.text([spec.negative_prompt]),
         voice=_listen(tracks, outline.plans[-1].hears.stop, spec, networks),
-        opening=_opening(request, picture, outline.size, spec, networks),
+        opening=opening,
+        portraits=_portraits(request, opening, outline, spec, networks),
         regions=people_regions(request, picture, outline.size),
         draft=outline.draft,
     )
+
+
+def _cuts(request: GenerateRequest, total: int, fps: int) -> list[int]:
+    """The frames with which other shots begin. Raises RequestError for a scene without a frame of its own."""
+    cuts = list[int]()
+    for scene in (scene for scene in request.timeline if scene.shot):
+        frame = round(scene.start * fps)
+        if frame in (0, total, *cuts[-1:]):
+            raise RequestError(
+                f"the scene at {scene.start:g} seconds begins with a cut, and there is no frame before it or in it",
+                hint=f"move it by {1 / fps:g} seconds or more",
+            )
+        cuts.append(frame)
+    return cuts
 
 
 def _prompts(request: GenerateRequest, plans: tuple[ClipPlan, ...], spec: ModelSpec) -> tuple[str, ...]:
@@ -172,7 +193,6 @@ def _prompts(request: GenerateRequest, plans: tuple[ClipPlan, ...], spec: ModelS
     Before the first scene, the prompt of the request holds. Raises RequestError for a scene that no clip would show.
     """
     fps, total = spec.geometry.fps, plans[-1].emits.stop
-    request.check_timeline(total / fps)
     starts = [0, *(round(scene.start * fps) for scene in request.timeline)]
     scenes = [range(start, stop) for start, stop in pairwise([*starts, total])]
     shown = [max(range(len(scenes)), key=lambda scene: _common(scenes[scene], plan.emits)) for plan in plans]
@@ -182,6 +202,10 @@ def _prompts(request: GenerateRequest, plans: tuple[ClipPlan, ...], spec: ModelS
                 f"the scene at {scene.start:g} seconds is too short: it fills the most of no clip",
                 hint=f"a clip of this model adds {(spec.geometry.frames - spec.geometry.context) / fps:g} seconds",
             )
+    if request.prompt and 0 not in shown:
+        logger.warning(
+            "the prompt is told to no clip: scenes take its place from %g seconds on", request.timeline[0].start
+        )
     told = [request.prompt, *(scene.prompt for scene in request.timeline)]
     return tuple(told[scene] for scene in shown)
 
@@ -213,20 +237,53 @@ def _opening(
 ) -> Handover | None:
     if picture is None or request.draft is not None:
         return None
-    autoencoder, device = networks.autoencoder, networks.device
-    reference = autoencoder.encode(fit_to(picture, *size)[None, :, None].to(device))
-    if request.video is None and not spec.geometry.pivot:
-        return Handover(reference, reference)  # the portrait is still to be shown
-    before, context = reference, reference[:, :, :0]
-    if request.video is not None:
-        ending = from_pixels(fit_frames(_ending(request.video, spec), *size))
-        before = autoencoder.encode(ending.transpose(0, 1)[None].to(device))
-        context = before[:, :, -spec.geometry.latents(spec.geometry.context) :]
-        if not spec.carry.continuous:
-            return Handover(reference, context)
+    reference = _still(picture, size, spec, networks)
+    if request.video is None:
+        return begin_shot(reference, spec, networks)
+    ending = from_pixels(fit_frames(_ending(request.video, spec), *size))
+    before = networks.autoencoder.encode(ending.transpose(0, 1)[None].to(networks.device))
+    context = before[:, :, -spec.geometry.latents(spec.geometry.context) :]
+    memory = _decoded(before, spec, networks) if spec.carry.continuous else {}
+    return Handover(reference, context, memory)
+
+
+def _portraits(
+    request: GenerateRequest, opening: Handover | None, outline: Outline, spec: ModelSpec, networks: Networks
+) -> dict[int, Float[Tensor, "1 c 1 h w"]]:
+    """With whom later shots begin, by the index of their first clip: with their own portrait, or as the video does."""
+    latents: dict[Path | None, Tensor] = {None: opening.reference} if opening else {}
+    for path in (scene.portrait for scene in request.timeline if scene.portrait):
+        if path not in latents:
+            latents[path] = _still(read_portrait(path), outline.size, spec, networks)
+    cuts = [plan.index for plan in outline.plans if plan.cut]
+    shots = [scene for scene in request.timeline if scene.shot]
+    return {index: latents[scene.portrait] for index, scene in zip(cuts, shots, strict=True)}
+
+
+@torch.no_grad()
+def begin_shot(reference: Float[Tensor, "1 c 1 h w"], spec: ModelSpec, networks: Networks) -> Handover:
+    """What the first clip of a shot needs: a portrait that is still to be shown, or as a pivot was shown before it."""
+    if not spec.geometry.pivot:
+        return Handover(reference, reference)
+    return Handover(reference, reference[:, :, :0], _decoded(reference, spec, networks))
+
+
+def _still(
+    picture: Image.Image, size: tuple[int, int], spec: ModelSpec, networks: Networks
+) -> Float[Tensor, "1 c 1 h w"]:
+    if isinstance(networks.autoencoder, ToonAutoencoder) and not shows_drawing(picture):
+        logger.warning("no drawn face is in the picture: photographs are outside what %s has learnt", spec.name)
+    if size[0] > ENLARGED * picture.height or size[1] > ENLARGED * picture.width:
+        told = (picture.width, picture.height, size[1], size[0])
+        logger.warning("a picture of %dx%d is enlarged to %dx%d: a larger one shows more", *told)
+    return networks.autoencoder.encode(fit_to(picture, *size)[None, :, None].to(networks.device))
+
+
+def _decoded(latents: Float[Tensor, "1 c t h w"], spec: ModelSpec, networks: Networks) -> dict[str, Tensor]:
+    """What a decoder remembers of them."""
     decoder = networks.decoder(spec.decoder).stream()
-    decoder.push(before)
-    return Handover(reference, context, decoder.state())
+    decoder.push(latents)
+    return decoder.state()
 
 
 def _ending(video: Path, spec: ModelSpec) -> UInt8[Tensor, "f 3 h w"]:

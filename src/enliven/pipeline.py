@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from enliven.encode import Encoded, Handover, encode
+from enliven.encode import Encoded, Handover, begin_shot, encode
 from enliven.media.audio import read_audio
 from enliven.media.vocals import Hear, heard_voice
 from enliven.models.networks import Networks
@@ -122,6 +122,8 @@ class AvatarPipeline:
         done = sum(len(levels[index]) - 1 for index in range(first))
         for plan in encoded.plans[first:]:
             sigmas = levels[plan.index]
+            if plan.cut:
+                handover = begin_shot(encoded.portraits[plan.index], spec, self.networks)
 
             def on_step(step: int, before: int = done) -> None:
                 on_progress(Progress("making the video", before + step, total))
@@ -129,7 +131,7 @@ class AvatarPipeline:
             latents = self._assemble(plan, encoded, handover, seed, sigmas[0])
             clip = self.sample(spec, encoded.told(plan, self.device), plan, latents, seed, on_step)
             done += len(sigmas) - 1
-            goes_on = plan is not encoded.plans[-1]
+            goes_on = plan is not encoded.plans[-1] and not encoded.plans[plan.index + 1].cut
             finished = self._finish(spec, plan, clip, handover, goes_on=goes_on)
             handover = finished.handover
             yield finished
@@ -186,7 +188,7 @@ class AvatarPipeline:
     def _finish(
         self, spec: ModelSpec, plan: ClipPlan, clip: LatentClip, before: Handover | None, *, goes_on: bool
     ) -> FinishedClip:
-        """Decode, and hand over if it ``goes_on``: after the last clip there is no context, and nothing to tell of it.
+        """Decode, and hand over if it ``goes_on``: the last clip of a shot gives no context, and has nothing to tell.
 
         Where latents go on as they are, so does the decoder: nothing is decoded twice.
         """

@@ -28,16 +28,32 @@ class Scales:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is seen from ``start`` on, in seconds."""
+    """What is seen from ``start`` on, in seconds.
+
+    It comes about in the clip that is made then. With a ``cut`` or a ``portrait`` it is there at once: a shot of its
+    own, which begins with its portrait, or else with that of the video.
+    """
 
     start: float
     prompt: str
+    portrait: Path | None = None
+    cut: bool = False
 
     def __post_init__(self) -> None:
         if not self.start >= 0:
             raise RequestError(f"a scene starts at {self.start:g} seconds", hint="a video starts at 0")
         if not self.prompt.strip():
             raise RequestError(f"the scene at {self.start:g} seconds has no prompt", hint="say what is seen in it")
+        if self.shot and not self.start:
+            raise RequestError(
+                f"the scene at 0 seconds has {'a portrait of its own' if self.portrait else 'a cut'}",
+                hint="a video begins with its own portrait; give cuts and portraits to scenes that come later",
+            )
+
+    @property
+    def shot(self) -> bool:
+        """It begins with a cut."""
+        return self.cut or self.portrait is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +108,7 @@ class GenerateRequest:
             raise RequestError(
                 f"height {self.height} and width {self.width}: one of them is missing", hint="give both or none"
             )
+        self._check_cuts()
         for before, after in pairwise(self.timeline):
             if after.start <= before.start:
                 raise RequestError(
@@ -115,6 +132,22 @@ class GenerateRequest:
             raise RequestError(
                 f"{len(self.audio)} voices, but no picture of who speaks", hint="give a portrait of all of them"
             )
+
+    def _check_cuts(self) -> None:
+        shots = [scene for scene in self.timeline if scene.shot]
+        if shots and self.draft is not None:
+            raise RequestError(f"{self.draft} is refined as it was cut", hint="leave out the cuts of the scenes")
+        for scene in shots:
+            if scene.portrait is None and self.portrait is None and self.video is None:
+                raise RequestError(
+                    f"the scene at {scene.start:g} seconds begins with a cut, and nothing says with whom",
+                    hint="give it a portrait, or the video one",
+                )
+            if scene.portrait is not None and len(self.audio) > 1:
+                raise RequestError(
+                    f"{len(self.audio)} voices, and the scene at {scene.start:g} seconds has a picture of its own",
+                    hint="where several people speak, all scenes show them in one picture; leave it out",
+                )
 
     def check_timeline(self, seconds: float) -> None:
         """Raise RequestError for a scene that starts when a video of that length is over."""

@@ -31,6 +31,7 @@ from enliven import config
 from enliven.encode import Encoded, Handover, check_readable
 from enliven.errors import ConfigError, RequestError
 from enliven.media.mux import join_segments
+from enliven.media.provenance import made_with
 from enliven.media.regions import bounding_box
 from enliven.media.storage import check_target, replacing, storage_error
 from enliven.media.video import encode_segment
@@ -125,8 +126,7 @@ def resume(
     works on it, or an input, the weights or what the model made of the request has changed since.
     """
     record = read_record(folder)
-    result = folder / RESULT
-    if result.exists() and record.output.exists():
+    if is_done(folder):
         return record.output
     choices = record.choices if memory is None else replace(record.choices, memory=memory)
     if not writes:
@@ -144,6 +144,11 @@ def resume(
         encoded = _encode(pipeline, record.request, folder, on_progress)
         _check_resolved(record, _resolved(pipeline, record.request, encoded))
         return _work(pipeline, record, folder, encoded, on_progress)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the video of a run folder is there. Raises RequestError when there is no run in it."""
+    return (folder / RESULT).exists() and read_record(folder).output.exists()
 
 
 def read_record(folder: Path) -> Record:
@@ -182,7 +187,7 @@ def _work(pipeline: AvatarPipeline, record: Record, folder: Path, encoded: Encod
                 _save_handover(folder, made.plan.index, made.handover)
         segments = [_segment(folder, plan.index) for plan in encoded.plans]
         tell(Progress("joining clips and sound", 0, 1))
-        join_segments(segments, record.output, fps=fps, sound=soundtrack(request))
+        join_segments(segments, record.output, fps=fps, sound=soundtrack(request), tags=made_with(record.model))
         tell(Progress("joining clips and sound", 1, 1))
     result = Result(record.output, encoded.plans[-1].emits.stop / fps, _shares(folder / PROGRESS))
     _write(folder / RESULT, asdict(result))
@@ -257,7 +262,7 @@ def _check_resolved(record: Record, now: Mapping[str, Any]) -> None:
 
 
 def _inputs(request: GenerateRequest) -> list[Path]:
-    pictures = (request.portrait, request.video, request.draft)
+    pictures = (request.portrait, request.video, request.draft, *(scene.portrait for scene in request.timeline))
     paths = (*request.audio, *request.speakers, *pictures, *weight_files(request.vocals))
     return [path for path in paths if isinstance(path, Path)]
 
@@ -268,7 +273,9 @@ def absolute(request: GenerateRequest) -> GenerateRequest:
     speakers = tuple(place.resolve() if isinstance(place, Path) else place for place in request.speakers)
     portrait, video, draft = (path and path.resolve() for path in (request.portrait, request.video, request.draft))
     vocals = request.vocals and located(request.vocals, Path.cwd())
-    return replace(request, audio=audio, speakers=speakers, portrait=portrait, video=video, draft=draft, vocals=vocals)
+    timeline = tuple(replace(scene, portrait=scene.portrait and scene.portrait.resolve()) for scene in request.timeline)
+    placed = replace(request, portrait=portrait, video=video, draft=draft)
+    return replace(placed, audio=audio, speakers=speakers, vocals=vocals, timeline=timeline)
 
 
 def check_inputs(record: Record) -> None:

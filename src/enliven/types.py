@@ -89,7 +89,7 @@ class ClipPlan:
     """One clip on the output timeline, in video frames.
 
     ``emits`` are the frames it adds; ``context`` the frames repeated from before; ``frames`` all that it makes. The
-    last clip of a video may make more than it emits.
+    last clip of a shot may make more than it emits.
     """
 
     index: int
@@ -103,6 +103,11 @@ class ClipPlan:
         """The video frames whose audio the clip listens to; negative ones lie before the video."""
         start = self.emits.start - self.context
         return range(start, start + self.frames)
+
+    @property
+    def cut(self) -> bool:
+        """It begins another shot, and goes on from nothing."""
+        return self.index > 0 and self.context == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 import torch
 
-from enliven.bench.ablation_cases import MOTIFS, dressed_people, sights
+from enliven.bench.ablation_cases import MOTIFS, dressed_people, movers, sights
+from enliven.bench.cases import eight_bit
+from enliven.toonworld.draw import portrait
 
 
 def test_people_wear_something_and_begin_with_different_sentences() -> None:
@@ -17,3 +19,12 @@ def test_a_sight_is_silent_and_its_picture_begins_the_true_clip() -> None:
     assert torch.equal(case.picture((128, 128)), case.drawn()[0])
     assert case.drawn().shape == (25, 3, 128, 128)
     assert "sweater" not in case.prompt
+
+
+def test_people_who_move_are_asked_to_in_the_second_half() -> None:
+    cases = movers(2, 2.0)
+    assert len({case.seed for case in cases}) == 2
+    for case in cases:
+        assert (case.frames, case.half) == (50, 25)
+        assert torch.equal(case.picture_there((128, 128)), eight_bit(portrait(case.there)[None])[0])
+        assert not torch.equal(case.picture_there((128, 128)), case.picture((128, 128)))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from enliven.bench.ablation_cases import dressed_people, sights
+from enliven.bench.ablation_cases import dressed_people, movers, sights
 from enliven.bench.ablation_measures import (
     LOOKS,
     Made,
@@ -17,6 +17,7 @@ from enliven.bench.ablation_measures import (
     motif_kept,
     pivotal,
     repetition,
+    scene,
     scenery,
 )
 from enliven.bench.ablation_recipe import read_ablation
@@ -119,9 +120,20 @@ def test_the_true_scene_is_faultless() -> None:
 
 @pytest.mark.parametrize("looks", LOOKS)
 def test_claims_are_about_measures_that_there_are(looks: str) -> None:
-    case = person() if looks != "scenery" else sights(1, 22 / 25)[0]
+    (case,) = {"scenery": sights, "scene": movers}.get(looks, dressed_people)(1, 22 / 25)
     measures = LOOKS[looks](made(case, case.drawn())).numbers
     for path in (Path(__file__).parents[2] / "examples" / "ablations").glob("*.toml"):
         ablation = read_ablation(path)
         if ablation.looks == looks:
             assert {claim.measure for claim in ablation.claims} <= set(measures), path.stem
+
+
+def test_who_goes_elsewhere_and_who_stays_are_told_apart() -> None:
+    (case,) = movers(1, 6.0)
+    gone, stayed = (
+        scene(Made(case, frames, CLIPS, Path())).numbers for frames in (case.drawn(), case.drawn_as(case.character))
+    )
+    for what in ("place", "sweater"):
+        assert gone[f"{what}, share of the way, last second"] == pytest.approx([1], abs=1e-3)
+        assert stayed[f"{what}, share of the way, last second"] == pytest.approx([0], abs=1e-3)
+    assert gone["after the change: faces judged clean"][0] > 0.9

@@ -1,15 +1,18 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from bench_cases import case
 from enliven.bench import ablation_videos as module
+from enliven.bench.ablation_cases import movers
 from enliven.bench.ablation_recipe import Ablation, Variant
 from enliven.bench.ablation_videos import LORA, Deaf, Videos, kept
 from enliven.bench.talkers import request_for
 from enliven.diffusion.solvers import Renoise
 from enliven.errors import RequestError
+from enliven.media.image import read_portrait
 from enliven.models.networks import save_networks
 from enliven.systems import MODELS
 from enliven.train.lora import WithLora, save_lora
@@ -94,3 +97,15 @@ def test_a_decoder_that_is_not_there_is_said_before_any_work(taught: Path) -> No
 def test_what_is_kept_is_not_made_again(tmp_path: Path) -> None:
     assert kept(tmp_path / "a.json", lambda: {"a": 1}) == {"a": 1}
     assert kept(tmp_path / "a.json", lambda: {"a": 2}) == {"a": 1}
+
+
+def test_a_scene_begins_as_asked(taught: Path) -> None:
+    """Without an overlap there is a cut where the scene begins, and its portrait lies beside that of the video."""
+    (moved,) = movers(1, 2.0)
+    overlap, cut, portrait = (videos(taught, begins=begins).made(moved) for begins in ("overlap", "cut", "portrait"))
+    assert 25 not in {clip.start for clip in overlap.clips}
+    for made in (cut, portrait):
+        assert 25 in {clip.start for clip in made.clips}
+    assert not torch.equal(cut.frames[25], portrait.frames[25])
+    picture = read_portrait(portrait.folder / "inputs" / "there.png")
+    assert np.array_equal(np.array(picture), moved.picture_there((32, 32)).permute(1, 2, 0).numpy())

@@ -88,11 +88,13 @@ def test_who_shares_the_work_is_in_no_run_file() -> None:
 
 
 def test_a_timeline_is_said_as_a_setting() -> None:
-    said = arguments({"timeline": (Scene(0.5, 'a "hat" \\ é'), Scene(2.0, "b")), "decoder": "full"})
+    shot = Scene(4.0, "c", Path('a "b".png'), cut=True)
+    said = arguments({"timeline": (Scene(0.5, 'a "hat" \\ é'), Scene(2.0, "b"), shot), "decoder": "full"})
     assert said[0] == "--set"
     assert said[2:] == ["--decoder", "full"]
     settings = config.override({}, [said[1]])
-    assert settings == {"scene": [{"from": 0.5, "prompt": 'a "hat" \\ é'}, {"from": 2.0, "prompt": "b"}]}
+    last = {"from": 4.0, "prompt": "c", "portrait": 'a "b".png', "cut": True}
+    assert settings == {"scene": [{"from": 0.5, "prompt": 'a "hat" \\ é'}, {"from": 2.0, "prompt": "b"}, last]}
 
 
 def test_somebody_silent_and_boxes_are_said_as_flags() -> None:

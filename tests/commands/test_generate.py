@@ -178,6 +178,30 @@ def test_a_video_is_gone_on_from(here: Path) -> None:
     assert read_video(here / "next.mp4").frames.shape[0] == 25
 
 
+def test_a_video_is_gone_on_from_with_the_model_that_made_it(here: Path) -> None:
+    """Unless another is named, or the file says nothing of one that is here."""
+    talk = ["generate", "--portrait", "me.png", "--seconds", "0.4", "--steps", "1"]
+    assert run([*talk, "--model", "tiny-soul", "-o", "first.mp4"]) == 0
+    for named, used in (([], "tiny-soul"), (["--model", "tiny"], "tiny")):
+        assert run([*talk, *named, "--continue", "first.mp4", "--run", used]) == 0
+        assert json.loads((here / used / "run.json").read_text())["model"] == used
+
+
+def test_a_run_that_is_done_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*TALK, "--steps", "1", "--run", "done"]) == 0
+    assert "s for a second of video" in after("took", capsys.readouterr().out)
+    assert run(["resume", "done"]) == 0
+    assert after("took", capsys.readouterr().out) == "nothing: it was done already"
+
+
+def test_a_prompt_that_no_clip_is_told_is_said(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for start, said in ((0.0, True), (0.7, False)):
+        caplog.clear()
+        scene = f'scene=[{{from = {start}, prompt = "a hat"}}]'
+        assert run([*TALK, "--steps", "1", "--prompt", "a man", "--dry-run", "--set", scene]) == 0
+        assert ("told to no clip" in caplog.text) == said
+
+
 def test_a_dry_run_plans_and_writes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = set(here.rglob("*"))
     assert run([*TALK, "--dry-run", "-o", "talk.mp4"]) == 0

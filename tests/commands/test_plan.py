@@ -8,11 +8,12 @@ import pytest
 from enliven.commands.plan import MOST_CLIPS, describe, estimate, placing
 from enliven.errors import RequestError
 from enliven.pipeline import AvatarPipeline
-from enliven.request import GenerateRequest
+from enliven.request import GenerateRequest, Scene
 from enliven.runtime.choices import Choices
 from enliven.runtime.memory import MemoryPlan, Needs, NetworkNeeds
 from enliven.systems.execution import Execution
 from enliven.systems.opening import open_model
+from tiny import write_portrait
 
 SHORT = GenerateRequest(seconds=0.4, steps=1)
 
@@ -22,6 +23,13 @@ def test_a_long_plan_is_cut_short_and_counts_what_it_leaves_out(here: Path) -> N
     clips = 1 + -(-(200 - 17) // 12)
     assert f"clips   {clips}" in lines
     assert f"  and {clips - MOST_CLIPS} more" in lines
+
+
+def test_a_plan_tells_where_it_is_cut(here: Path) -> None:
+    shot = Scene(0.4, "a hat", portrait=write_portrait(here / "shot.png"))
+    lines = describe(open_model("tiny"), GenerateRequest(seconds=1.0, steps=1, prompt="a man", timeline=(shot,)))
+    assert "  0     frames 0 to 9: a man" in lines
+    assert "  1     frames 10 to 24, after a cut: a hat" in lines
 
 
 def test_the_estimate_grows_with_clips_and_steps(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

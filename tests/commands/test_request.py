@@ -60,6 +60,16 @@ def test_scenes_stand_in_a_run_file_or_in_a_file_of_their_own(tmp_path: Path) ->
     assert inside == (Scene(1.0, "a"), Scene(4.5, "b"))
 
 
+def test_portraits_of_scenes_lie_beside_the_file_that_names_them(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "day.toml").write_text(SCENES + 'portrait = "shot.png"\n')
+    (tmp_path / "films" / "run.toml").write_text("seconds = 9.0\n" + SCENES + 'portrait = "shot.png"\ncut = true\n')
+    for file, flags in ((None, {"timeline": tmp_path / "films" / "day.toml"}), (tmp_path / "films" / "run.toml", {})):
+        scene = config.parse(RunFile, {"seconds": 9.0} | gather(file, flags)).timeline[1]
+        assert scene.shot
+        assert scene.portrait == tmp_path / "films" / "shot.png"
+
+
 @pytest.mark.parametrize(
     ("scenes", "message", "hint"),
     [
@@ -72,6 +82,9 @@ def test_scenes_stand_in_a_run_file_or_in_a_file_of_their_own(tmp_path: Path) ->
         (SCENES.replace("2.5", '"soon"'), "scene 2 is from 'soon', which are no seconds", "from = 12.5"),
         (SCENES.replace("2.5", "true"), "scene 2 is from True, which are no seconds", "from = 12.5"),
         ("[[scene]]\nfrom = 1\nprompt = 3\n", "scene 1 has the prompt 3, no text", "from = 12.5"),
+        (SCENES + "cut = 1\n", "scene 2 has cut = 1", "cut = true"),
+        (SCENES + "portrait = true\n", "scene 2 has portrait = True", 'portrait = "shot.png"'),
+        (SCENES + "cuts = true\n", "scene 2 has a 'cuts'", "did you mean 'cut'"),
         ("steps = 3\n" + SCENES, "holds 'steps'", "run file"),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enliven.diffusion.clips import ClipGeometry, plan_clips
+from enliven.diffusion.clips import ClipGeometry, plan_clips, plan_shots
 from enliven.errors import ConfigError, RequestError
 from enliven.systems.longcat import ReferenceSkip
 from enliven.types import Role
@@ -99,3 +99,28 @@ def test_impossible_geometry_with_a_pivot_is_refused(frames: int, context: int) 
 def test_impossible_geometry_is_refused(frames: int, context: int) -> None:
     with pytest.raises(ConfigError):
         ClipGeometry(frames, context, fps=25)
+
+
+@given(total=st.integers(60, 600), cuts=st.sets(st.integers(1, 59)), portrait=st.booleans(), continuing=st.booleans())
+def test_shots_tile_any_length_and_begin_where_they_are_cut(
+    total: int, cuts: set[int], portrait: bool, continuing: bool
+) -> None:
+    for geometry in (PUBLISHED, PIVOTAL):
+        plans = plan_shots(total, sorted(cuts), geometry, ARRANGE, portrait=portrait, continuing=continuing)
+        assert [plan.index for plan in plans] == list(range(len(plans)))
+        assert [frame for plan in plans for frame in plan.emits] == list(range(total))
+        assert {plan.emits.start for plan in plans if plan.cut} == cuts
+        assert all(plan.context == 0 and plan.hears.start == plan.emits.start for plan in plans if plan.cut)
+
+
+def test_a_shot_is_planned_like_a_video_of_its_own() -> None:
+    plans = plan_shots(300, [100], PIVOTAL, ARRANGE)
+    alone = plan_clips(200, PIVOTAL, ARRANGE, portrait=True)
+    assert [plan.layout for plan in plans[1:]] == [plan.layout for plan in alone]
+    assert [len(plan.emits) for plan in plans] == [100, 108, 92]
+
+
+@pytest.mark.parametrize("cuts", [[0], [300], [100, 100]])
+def test_a_shot_without_a_frame_is_refused(cuts: list[int]) -> None:
+    with pytest.raises(RequestError, match="0 frames"):
+        plan_shots(300, cuts, PIVOTAL, ARRANGE)

@@ -137,7 +137,7 @@ def test_truncated_pictures_are_refused(tmp_path: Path, form: str) -> None:
 )
 def test_what_is_not_a_picture_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(MediaError, match=r"a\.png"):
+    with pytest.raises(MediaError, match=r"a\.png is (empty .*|no picture of a known kind)$"):
         read_portrait(tmp_path / "a.png")
 
 

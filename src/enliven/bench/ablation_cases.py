@@ -1,12 +1,25 @@
-"""What ablations show: people with something on their shirts that can be lost, and places without people."""
+"""What ablations show: people with something on their shirts that can be lost, people who move, and empty places."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from jaxtyping import UInt8
 from torch import Tensor
 
-from enliven.bench.cases import FIRST_CHARACTER, FPS, KEPT_OUT, SEEN, Case, eight_bit, held_out, long_case
+from enliven.bench.cases import (
+    FIRST_CHARACTER,
+    FPS,
+    KEPT_OUT,
+    SEEN,
+    Case,
+    MovedCase,
+    another_place,
+    eight_bit,
+    held_out,
+    long_case,
+)
+from enliven.errors import ConfigError
 from enliven.toonworld.character import Shirt, sample_character
 from enliven.toonworld.sights import draw_sight, sample_sight, sight_caption
 from enliven.toonworld.voice import silence
@@ -36,14 +49,7 @@ class SightCase(Case):
 
 def dressed_people(count: int, seconds: float) -> list[Case]:
     """People who have something on their shirts; each begins with another sentence."""
-    said, cases, seed = held_out(len(KEPT_OUT)), list[Case](), FIRST_PERSON
-    while len(cases) < count:
-        if sample_character(seed).shirt in MOTIFS:
-            turn = len(cases) % len(said)
-            order = [replace(case, seed=seed) for case in said[turn:] + said[:turn]]
-            cases.append(long_case(order, seconds))
-        seed += 1
-    return cases
+    return _people(count, seconds, lambda seed: sample_character(seed).shirt in MOTIFS)
 
 
 def sights(count: int, seconds: float) -> list[Case]:
@@ -52,4 +58,32 @@ def sights(count: int, seconds: float) -> list[Case]:
     return [SightCase(f"{seconds:g} seconds", FIRST_SIGHT + index, quiet, frames) for index in range(count)]
 
 
-CASES: Mapping[str, Callable[[int, float], list[Case]]] = {"people": dressed_people, "sights": sights}
+def movers(count: int, seconds: float) -> list[MovedCase]:
+    """People who are asked to be elsewhere, and in another sweater, in the second half."""
+    cases = _people(count, seconds, _can_move)
+    return [MovedCase(case.name, case.seed, case.speech, case.frames) for case in cases]
+
+
+def _people(count: int, seconds: float, fits: Callable[[int], bool]) -> list[Case]:
+    """The first people who fit, by their seeds; each begins with another sentence."""
+    said, cases, seed = held_out(len(KEPT_OUT)), list[Case](), FIRST_PERSON
+    while len(cases) < count:
+        if fits(seed):
+            turn = len(cases) % len(said)
+            order = [replace(case, seed=seed) for case in said[turn:] + said[:turn]]
+            cases.append(long_case(order, seconds))
+        seed += 1
+    return cases
+
+
+def _can_move(seed: int) -> bool:
+    with suppress(ConfigError):
+        return bool(another_place(seed))
+    return False
+
+
+CASES: Mapping[str, Callable[[int, float], Sequence[Case]]] = {
+    "people": dressed_people,
+    "scenes": movers,
+    "sights": sights,
+}

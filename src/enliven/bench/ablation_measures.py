@@ -13,9 +13,10 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from enliven.bench.ablation_videos import Made
-from enliven.bench.cases import FPS, SETTLE, Case, eight_bit
+from enliven.bench.cases import FPS, SETTLE, Case, MovedCase, eight_bit
 from enliven.bench.codebook_drift import measure_drift
 from enliven.bench.measures import MOST_LAG, best_lag, correlation, lag_curve, loudness
+from enliven.bench.scenes import look_at
 from enliven.errors import ConfigError
 from enliven.judges.face import FaceJudge, similarity
 from enliven.judges.motion import FACE_FRONT, HEAD_RADIUS, body_motion, head_motion
@@ -170,6 +171,14 @@ def scenery(made: Made) -> Observed:
     return Observed(numbers, {f"{name}, by clip": values for name, values in numbers.items()})
 
 
+def scene(made: Made) -> Observed:
+    """Whether a later scene comes about, and whether face and drawing stay: what the report asks of it."""
+    assert isinstance(made.case, MovedCase), "nobody else has two scenes"
+    moved = look_at(made.case, fit_frames(made.frames, SIDE, SIDE), face_judge(), quality_judge())
+    kept = {name: [value] for name, value in moved.numbers.items() if "between the two truths" not in name}
+    return Observed(kept, {f"{name}, share of the way": curve.tolist() for name, curve in moved.curves.items()})
+
+
 def _gradient(pixels: Float[Tensor, "f 3 h w"]) -> float:
     return (pixels.diff(dim=2).abs().mean() + pixels.diff(dim=3).abs().mean()).item()
 
@@ -183,6 +192,7 @@ LOOKS: dict[str, Look] = {
     "liveliness": liveliness,
     "quality": quality,
     "scenery": scenery,
+    "scene": scene,
 }
 
 

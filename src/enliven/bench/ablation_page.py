@@ -13,7 +13,8 @@ from enliven.bench.report import circumstances
 from enliven.bench.verdicts import SURE, Verdict, judge, mean_and_error
 from enliven.media.storage import replacing
 
-SEEN = {"people": ("people", "person by person"), "sights": ("places", "place by place")}
+PEOPLE = ("people", "person by person")
+SEEN = {"people": PEOPLE, "scenes": PEOPLE, "sights": ("places", "place by place")}
 
 
 def verdict(claim: Claim, results: Mapping[str, Result]) -> Verdict:

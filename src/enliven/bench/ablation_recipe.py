@@ -17,7 +17,7 @@ from enliven.errors import ConfigError
 from enliven.systems.carry import Carry, KeepLatents, Reencode
 from enliven.systems.spec import ModelSpec, adjusted
 
-Shows = Literal["people", "sights"]
+Shows = Literal["people", "scenes", "sights"]
 Hears = Literal["speech", "silence", "nothing"]
 CARRIES: Mapping[str, Callable[[], Carry]] = {"keep": KeepLatents, "encode again": Reencode, "watch": OnlyWatch}
 
@@ -29,7 +29,8 @@ class Variant:
     It ``hears`` the speech, an encoded quiet recording, or null audio, which is all zeros. ``taught`` names a lesson of
     ``enliven.train.ablations``, or a codebook, whose weights are used. ``soft`` is that of ``ReferenceSkip``;
     ``guidance`` is the scale of text and audio alike. To ``watch`` is to hand latents on as they are, and to tell what
-    a codebook would have moved; ``stress`` is the gain of ``Stressed``, which comes before.
+    a codebook would have moved; ``stress`` is the gain of ``Stressed``, which comes before. A later scene
+    ``begins`` with an overlap, with a cut, or with a cut to a portrait of its own.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Variant:
     guidance: float | None = None
     decoder: str | None = None
     negative_prompt: str | None = None
+    begins: Literal["overlap", "cut", "portrait"] = "overlap"
 
     def apply(self, spec: ModelSpec) -> ModelSpec:
         """A model as this variant has it. Raises RequestError for what the model does not have, ConfigError."""

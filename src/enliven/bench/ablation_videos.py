@@ -13,12 +13,12 @@ from torch import Tensor
 
 from enliven.bench.ablation_cost import Cost, clip_cost
 from enliven.bench.ablation_recipe import Ablation, Variant
-from enliven.bench.cases import Case
+from enliven.bench.cases import Case, MovedCase
 from enliven.bench.codebook import told
 from enliven.bench.talkers import request_for
-from enliven.diffusion.clips import plan_clips
-from enliven.encode import Encoded
+from enliven.encode import Encoded, lay_out
 from enliven.errors import WeightsError
+from enliven.media.image import to_image
 from enliven.media.storage import replacing
 from enliven.media.video import read_video
 from enliven.media.vocals import Hear, heard_voice
@@ -90,8 +90,7 @@ class Videos:
             video = resume(run, tell, lambda *_, **__: self.pipeline)
         else:
             video = start(self.pipeline, request, run, on_progress=tell)
-        spec = self.pipeline.spec
-        plans = plan_clips(case.frames, spec.geometry, spec.arrange, portrait=True)
+        plans = lay_out(request, self.pipeline.spec, None, ()).plans
         clipped = read_result(run).shares.get("clipped", ())
         return Made(case, read_video(video).frames, tuple(plan.emits for plan in plans), folder, clipped)
 
@@ -104,7 +103,17 @@ class Videos:
         folder = self.folder / str(case.seed)
         (folder / "inputs").mkdir(parents=True, exist_ok=True)
         heard = case if self.variant.hears == "speech" else case.silent()
-        return folder, request_for(heard, folder / "inputs", self.pipeline.spec.size)
+        size = self.pipeline.spec.size
+        request = request_for(heard, folder / "inputs", size)
+        if self.variant.begins == "overlap":
+            return folder, request
+        portrait = None
+        if self.variant.begins == "portrait":
+            assert isinstance(case, MovedCase), "others have one portrait"
+            portrait = folder / "inputs" / "there.png"
+            to_image(case.picture_there(size)).save(portrait)
+        scenes = tuple(replace(scene, cut=True, portrait=portrait) for scene in request.timeline)
+        return folder, replace(request, timeline=scenes)
 
 
 def kept(path: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:

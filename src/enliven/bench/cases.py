@@ -97,6 +97,10 @@ class MovedCase(Case):
         """The same person as then asked for, see ``another_place``."""
         return another_place(self.seed)
 
+    def picture_there(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
+        """The portrait of that other place, at ``size`` (height, width)."""
+        return eight_bit(draw.portrait(self.there, size)[None])[0]
+
     @property
     def half(self) -> int:
         """The first frame that is asked to be elsewhere."""

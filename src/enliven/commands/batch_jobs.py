@@ -14,13 +14,13 @@ from enliven import config
 from enliven.commands.batch_list import Item
 from enliven.commands.generate import load
 from enliven.commands.progress import PlainLines, TerminalBar
-from enliven.commands.request import RunFile, merge
+from enliven.commands.request import RunFile, merge, model_for
 from enliven.errors import EnlivenError, RequestError
 from enliven.media.container import open_media
 from enliven.media.voices import Turns
 from enliven.pipeline import AvatarPipeline
 from enliven.request import GenerateRequest
-from enliven.run import RECORD, RESULT, absolute, check, check_inputs, read_record, read_result, resume, start
+from enliven.run import RECORD, absolute, check, check_inputs, is_done, read_record, read_result, resume, start
 from enliven.runtime.choices import Choices
 from enliven.runtime.launch import from_first, leads
 from enliven.runtime.mesh import Parallel
@@ -110,7 +110,7 @@ def job_of(item: Item, folder: Path, given: Mapping[str, Any], settings: Sequenc
     request, choices = absolute(whole.request()), whole.choices().absolute()
     video = (folder / f"{item.name}.mp4").resolve()
     check(request, video)
-    model = choose_model(whole.model, choices.weights).name
+    model = choose_model(model_for(whole), choices.weights).name
     return Job(item.name, request, model, choices, folder / item.name, video, about_seconds(request))
 
 
@@ -131,7 +131,7 @@ def known(job: Job) -> Outcome:
             hint="remove that folder, or give the item another name",
         )
     check_inputs(record)
-    if (job.folder / RESULT).exists() and job.video.exists():
+    if is_done(job.folder):
         return Outcome(job.name, State.THERE, str(job.video), length=read_result(job.folder).seconds)
     return Outcome(job.name, State.BEGUN, str(job.video))
 

@@ -45,7 +45,8 @@ class Inputs:
     prompt: str | None = None
     """What is seen: who speaks, where, in what light and mood."""
     timeline: Path | None = None
-    """TOML file of [[scene]] tables, each with from = SECONDS and prompt = "...", that take the prompt's place."""
+    """TOML file of [[scene]] tables, each with from = SECONDS and prompt = "...", that take the prompt's place. With
+    cut = true, or a portrait = "FILE" of its own, a scene begins with a cut."""
     negative_prompt: str | None = None
     """What guidance should lead away from. Nothing changes where a model is not guided, as students are not."""
     video: Annotated[Path | None, Parameter(name=SPELLED["video"])] = None
@@ -199,7 +200,9 @@ def spelled(box: Iterable[int]) -> str:
 
 def scene_table(scene: "Scene") -> str:
     """A scene as an inline table of TOML, whose strings read like those of JSON."""
-    return f"{{from = {scene.start}, prompt = {json.dumps(scene.prompt, ensure_ascii=False)}}}"
+    shot = f", portrait = {json.dumps(str(scene.portrait), ensure_ascii=False)}" if scene.portrait else ""
+    shot += ", cut = true" * scene.cut
+    return f"{{from = {scene.start}, prompt = {json.dumps(scene.prompt, ensure_ascii=False)}{shot}}}"
 
 
 def pixels(size: str) -> tuple[int, int]:

@@ -66,7 +66,7 @@ def generate(
     from enliven.commands import plan
     from enliven.commands.console import say, target
     from enliven.commands.progress import listener
-    from enliven.commands.request import RunFile, gather
+    from enliven.commands.request import RunFile, gather, model_for
     from enliven.run import check, start
     from enliven.runtime.launch import leads
     from enliven.runtime.mesh import Parallel, leave
@@ -81,11 +81,12 @@ def generate(
         say(*plan.show_speakers(whole.request(), overlay))
         if not made.dry_run:
             return
+    model = model_for(whole)
     with listener() as tell:
         if made.dry_run:
-            told = plan.describe(find(whole.model, whole.choices()), whole.request(), tell)
+            told = plan.describe(find(model, whole.choices()), whole.request(), tell)
         else:
-            pipeline = load(whole.model, whole.choices(), tell, shared, whole.request())
+            pipeline = load(model, whole.choices(), tell, shared, whole.request())
             folder, began = made.run or free_folder(RUNS / (output.stem if output else "run")), time.perf_counter()
             with resumable(folder):
                 video = start(pipeline, whole.request(), folder, path, tell)
@@ -105,17 +106,18 @@ def resume(folder: Path, /, *, running: Running = ALONE) -> None:
     """
     from enliven.commands.console import say
     from enliven.commands.progress import listener
-    from enliven.run import resume
+    from enliven.run import is_done, resume
     from enliven.runtime.launch import leads
     from enliven.runtime.mesh import Parallel, leave
 
     began, shared = time.perf_counter(), Parallel.parse(running.parallel)
+    done = is_done(folder)
     with listener() as tell, resumable(folder):
         opened = partial(load, tell=tell, shared=shared)
         video = resume(folder, tell, opened, running.memory, writes=leads())
     leave()
     if leads():
-        say(*summary(video, folder, time.perf_counter() - began))
+        say(*summary(video, folder, None if done else time.perf_counter() - began))
 
 
 def load(
@@ -172,8 +174,8 @@ def resumable(folder: Path) -> Iterator[None]:
         raise
 
 
-def summary(video: Path, folder: Path, seconds: float) -> list[str]:
-    """What was made, what it took, and how to make it again."""
+def summary(video: Path, folder: Path, seconds: float | None) -> list[str]:
+    """What was made, what it took (None: it was there), and how to make it again."""
     from enliven.commands.progress import clock
     from enliven.run import read_record, read_result
 
@@ -184,7 +186,9 @@ def summary(video: Path, folder: Path, seconds: float) -> list[str]:
     return [
         f"video   {video}",
         f"length  {length:.2f} s, {made['frames']} frames of {size}, {made['fps']} a second, {made['clips']} clips",
-        f"took    {clock(seconds)}, {seconds / length:.2f} s for a second of video",
+        "took    nothing: it was done already"
+        if seconds is None
+        else f"took    {clock(seconds)}, {seconds / length:.2f} s for a second of video",
         *(
             f"{name:7} {mean(values):.1%} of what a clip hands to the next, at most {max(values):.1%}"
             for name, values in shares.items()

@@ -106,7 +106,7 @@ def show_speakers(request: GenerateRequest, path: Path) -> list[str]:
 
 def line(plan: ClipPlan, prompt: str = "") -> str:
     """One clip of the plan, and the beginning of what it is told."""
-    repeated = f", after {plan.context} repeated" if plan.context else ""
+    repeated = f", after {plan.context} repeated" if plan.context else ", after a cut" * plan.cut
     told = f": {shorten(prompt, MOST_LETTERS)}" if prompt else ""
     return f"  {plan.index:<4}  frames {plan.emits.start} to {plan.emits.stop - 1}{repeated}{told}"
 

@@ -9,14 +9,18 @@ from typing import Any
 from enliven import config
 from enliven.commands.flags import SILENCE
 from enliven.errors import ConfigError
+from enliven.media.provenance import maker
 from enliven.media.speakers_file import read_speakers_file
 from enliven.media.vocals import located
 from enliven.request import GenerateRequest
 from enliven.runtime.choices import Choices
+from enliven.systems import MODELS
 
 FILES = ("portrait", "video", "draft", "timeline", "input", "weights", "base")
 SCENE = {"from": "start", "prompt": "prompt"}  # what a scene is called in TOML, and in a request
+SHOT = {"portrait": "portrait", "cut": "cut"}  # what it may have as well
 EXAMPLE = '[[scene]] tables, each with from = 12.5 and prompt = "..."'
+SHOT_EXAMPLE = 'cut = true, or portrait = "shot.png", where a scene begins with a cut'
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,17 @@ class RunFile(GenerateRequest, Choices):
     def choices(self) -> Choices:
         """How the model is opened."""
         return Choices(**{field.name: getattr(self, field.name) for field in fields(Choices)})
+
+
+def model_for(whole: RunFile) -> str | None:
+    """The model that was named; else, of a video to go on from, the one that made it, if it is here.
+
+    None leaves it to the weights, or to the default. Raises MediaError for a video that cannot be read.
+    """
+    if whole.model or whole.weights or whole.video is None:
+        return whole.model
+    name = maker(whole.video)
+    return name if name in MODELS else None
 
 
 def gather(run_file: Path | None, flags: Mapping[str, Any], settings: Sequence[str] = ()) -> dict[str, Any]:
@@ -97,7 +112,19 @@ def timeline(path: Path) -> Any:
     found = config.read(path)
     for name in found.keys() - {"scene"}:
         raise ConfigError(f"{path} holds {name!r}", hint=f"a timeline is {EXAMPLE}; the rest goes into a run file")
-    return found.get("scene", ())
+    return portrayed(found.get("scene", ()), path.parent)
+
+
+def portrayed(tables: Any, folder: Path) -> Any:
+    """The tables of scenes, with their portraits taken from ``folder``; what is no scene stays as it is."""
+    if not isinstance(tables, list):
+        return tables
+    return [
+        table | {"portrait": str(folder / table["portrait"])}
+        if isinstance(table, dict) and isinstance(table.get("portrait"), str)
+        else table
+        for table in tables
+    ]
 
 
 def scenes(tables: Any) -> list[dict[str, Any]]:
@@ -105,8 +132,9 @@ def scenes(tables: Any) -> list[dict[str, Any]]:
     if not (tables and isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
         raise ConfigError("there is no scene in the timeline", hint=f"write {EXAMPLE}")
     for number, table in enumerate(tables, start=1):
-        for name in table.keys() - SCENE.keys():
-            raise ConfigError(f"scene {number} has a {name!r}", hint=config.closest(name, SCENE) or f"write {EXAMPLE}")
+        for name in table.keys() - SCENE.keys() - SHOT.keys():
+            likely = config.closest(name, SCENE | SHOT)
+            raise ConfigError(f"scene {number} has a {name!r}", hint=likely or f"write {EXAMPLE}")
         for name in SCENE.keys() - table.keys():
             raise ConfigError(f"scene {number} has no {name!r}", hint=f"write {EXAMPLE}")
         if isinstance(table["from"], bool) or not isinstance(table["from"], int | float):
@@ -115,7 +143,10 @@ def scenes(tables: Any) -> list[dict[str, Any]]:
             )
         if not isinstance(table["prompt"], str):
             raise ConfigError(f"scene {number} has the prompt {table['prompt']!r}, no text", hint=f"write {EXAMPLE}")
-    return [{SCENE[name]: value for name, value in table.items()} for table in tables]
+        for name, kind in (("portrait", str), ("cut", bool)):
+            if not isinstance(table.get(name, kind()), kind):
+                raise ConfigError(f"scene {number} has {name} = {table[name]!r}", hint=f"write {SHOT_EXAMPLE}")
+    return [{(SCENE | SHOT)[name]: value for name, value in table.items()} for table in tables]
 
 
 def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -123,6 +154,8 @@ def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {name: str(folder / values[name]) for name in FILES if isinstance(values.get(name), str)}
     if isinstance(values.get("audio"), list):
         found["audio"] = [path if path == SILENCE else str(folder / str(path)) for path in values["audio"]]
+    if "scene" in values:
+        found["scene"] = portrayed(values["scene"], folder)
     if isinstance(values.get("vocals"), str):
         found["vocals"] = located(values["vocals"], folder)
     if isinstance(values.get("loras"), list):

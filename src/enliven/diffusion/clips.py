@@ -1,6 +1,8 @@
 """A video of any length as a row of clips, each made by one run of the backbone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 from enliven.errors import ConfigError, RequestError
@@ -52,10 +54,32 @@ class Arrange(Protocol):
         ...
 
 
+def plan_shots(
+    total: int,
+    cuts: Sequence[int],
+    geometry: ClipGeometry,
+    arrange: Arrange,
+    *,
+    portrait: bool = False,
+    continuing: bool = False,
+) -> tuple[ClipPlan, ...]:
+    """The clips of a video of ``total`` frames with other shots from the ``cuts`` on, each of which has a portrait.
+
+    The first shot is as in ``plan_clips``. Raises RequestError where a shot has no frames.
+    """
+    shots = [range(start, stop) for start, stop in pairwise([0, *cuts, total])]
+    plans = list(plan_clips(len(shots[0]), geometry, arrange, portrait=portrait, continuing=continuing))
+    for shot in shots[1:]:
+        for plan in plan_clips(len(shot), geometry, arrange, portrait=True):
+            emits = range(shot.start + plan.emits.start, shot.start + plan.emits.stop)
+            plans.append(replace(plan, index=len(plans), emits=emits))
+    return tuple(plans)
+
+
 def plan_clips(
     total: int, geometry: ClipGeometry, arrange: Arrange, *, portrait: bool = False, continuing: bool = False
 ) -> tuple[ClipPlan, ...]:
-    """The clips of a video of ``total`` frames.
+    """The clips of a shot of ``total`` frames.
 
     The first clip is free (audio and text), starts from a ``portrait``, or goes on from the last frames of another
     video (``continuing``). All others continue the one before. Every clip is made at full length; the last emits only

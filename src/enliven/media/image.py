@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from enliven.errors import MediaError
@@ -34,6 +34,10 @@ def read_portrait(path: Path) -> Image.Image:
             return _upright_rgb(image)
     except MediaError:
         raise
+    except UnidentifiedImageError:
+        raise MediaError(
+            f"{path.name} is no picture of a known kind", hint="give a PNG, JPEG, WebP, BMP, TIFF or GIF"
+        ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(path.name) from None
     except Exception as error:  # decoders meet damaged data with almost any exception

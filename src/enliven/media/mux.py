@@ -1,7 +1,7 @@
 """Segments and sound to one finished MP4, by copying: nothing is encoded twice and memory stays flat."""
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from io import BytesIO
@@ -26,11 +26,18 @@ from enliven.types import Audio, Video
 COPYABLE = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"})
 KEPT_RATES = (44_100, 48_000)
 BIT_RATE = 128_000
+NO_TAGS: Mapping[str, str] = {}
 OPTIONS = {"fflags": "+bitexact", "movflags": "+faststart"}
 
 
 def join_segments(
-    segments: Sequence[Path], output: Path, *, fps: float, sound: Path | Audio | None = None, frames: int | None = None
+    segments: Sequence[Path],
+    output: Path,
+    *,
+    fps: float,
+    sound: Path | Audio | None = None,
+    frames: int | None = None,
+    tags: Mapping[str, str] = NO_TAGS,
 ) -> None:
     """Join what ``encode_segment`` wrote into one MP4 of at most ``frames`` frames, with sound of the same length.
 
@@ -44,6 +51,7 @@ def join_segments(
     with ExitStack() as stack:
         part = stack.enter_context(replacing(output))
         out = stack.enter_context(av.open(str(part), "w", format="mp4", container_options=OPTIONS))
+        out.metadata.update(tags)
         first = stack.enter_context(open_media(segments[0])).streams.video[0]
         pictures = _pictures(segments, out.add_stream_from_template(first), first.codec_context.extradata, rate, total)
         sounds = _sounds(sound, out, stack, rate, total)
