@@ -36,6 +36,7 @@ def test_a_typing_error_is_one_sentence_with_a_guess(
     ("arguments", "hint"),
     [
         (["genrate"], "enliven --help lists the commands"),
+        (["toon", "portait"], "enliven toon --help lists the commands"),
         (["generate", "--porrait", "a.png"], "enliven generate --help lists the options"),
         (["toon", "portrait", "--sed", "1"], "enliven toon portrait --help lists the options"),
     ],

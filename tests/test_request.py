@@ -71,7 +71,7 @@ def test_what_a_model_does_not_do_is_refused(model: str, values: dict[str, objec
             "at 2 seconds begins with a cut, and nothing says",
         ),
         (TWO | {"timeline": (Scene(2.0, "a", Path("b")),)}, "2 voices, and the scene at 2 seconds has a picture of"),
-        ({"draft": Path("a"), "timeline": (Scene(2.0, "a", Path("b")),)}, "a is refined as it was cut"),
+        ({"draft": Path("a"), "timeline": (Scene(2.0, "a", Path("b")),)}, "a is refined, which makes no cuts"),
         ({"seconds": 9.0, "timeline": (Scene(9.0, "a"),)}, "starts at 9 seconds, but the video ends at 9"),
     ],
 )
@@ -111,8 +111,8 @@ def test_scenes_that_make_no_sense_are_refused(start: float, prompt: str, messag
 def test_a_video_does_not_begin_with_a_cut(shot: dict[str, object]) -> None:
     with pytest.raises(RequestError, match="the scene at 0 seconds has a"):
         Scene(0.0, "a", **shot)
-    assert Scene(1.0, "a", **shot).shot
-    assert not Scene(1.0, "a").shot
+    assert Scene(1.0, "a", **shot).begins_shot
+    assert not Scene(1.0, "a").begins_shot
 
 
 def test_how_much_is_repaired_and_who_decodes_can_be_asked_for() -> None:

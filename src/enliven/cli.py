@@ -63,7 +63,8 @@ def run(arguments: Sequence[str]) -> int:
         app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         chain = error.command_chain or ()
-        tell(str(error), f"{shlex.join(['enliven', *chain, '--help'])} lists the {'options' if chain else 'commands'}")
+        listed = "options" if error.target else "commands"
+        tell(str(error), f"{shlex.join(['enliven', *chain, '--help'])} lists the {listed}")
         return BAD_INPUT
     except EnlivenError as error:
         tell(str(error), error.hint)

@@ -95,13 +95,13 @@ def check_readable(request: GenerateRequest) -> None:
 
     Raises MediaError for one that cannot be used, RequestError for speakers who are not in the picture.
     """
-    for portrait in {scene.portrait for scene in request.timeline if scene.portrait}:
-        read_portrait(portrait)
     for path in request.audio:
         if path is not None:
             with open_media(path) as container:
                 audio_stream(container)
     picture = read_picture(request)
+    for portrait in dict.fromkeys(scene.portrait for scene in request.timeline if scene.portrait):
+        read_portrait(portrait)
     if request.portrait and request.video:
         read_first_frame(request.video)
     if request.speakers and picture is not None:
@@ -156,6 +156,12 @@ def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks, hear: 
     picture = read_picture(request)
     tracks = speech_tracks(request, hear)
     outline = lay_out(request, spec, picture, tracks)
+    if request.prompt and request.prompt not in outline.prompts:
+        logger.warning(
+            "no clip is told the prompt: the scene from %g seconds on fills the most of the first; "
+            "start it later, or leave out the prompt",
+            request.timeline[0].start,
+        )
     if request.negative_prompt and not guided(spec.guidance):
         logger.warning("the negative prompt changes nothing: %s is not guided", spec.name)
     opening = _opening(request, picture, outline.size, spec, networks)
@@ -176,7 +182,7 @@ def encode(request: GenerateRequest, spec: ModelSpec, networks: Networks, hear: 
 def _cuts(request: GenerateRequest, total: int, fps: int) -> list[int]:
     """The frames with which other shots begin. Raises RequestError for a scene without a frame of its own."""
     cuts = list[int]()
-    for scene in (scene for scene in request.timeline if scene.shot):
+    for scene in (scene for scene in request.timeline if scene.begins_shot):
         frame = round(scene.start * fps)
         if frame in (0, total, *cuts[-1:]):
             raise RequestError(
@@ -200,7 +206,8 @@ def _prompts(request: GenerateRequest, plans: tuple[ClipPlan, ...], spec: ModelS
         if number not in shown:
             raise RequestError(
                 f"the scene at {scene.start:g} seconds is too short: it fills the most of no clip",
-                hint=f"a clip of this model adds {(spec.geometry.frames - spec.geometry.context) / fps:g} seconds",
+                hint=f"a clip of this model adds {(spec.geometry.frames - spec.geometry.context) / fps:g} seconds; "
+                "shorter scenes begin with a cut, and end with one",
             )
     if request.prompt and 0 not in shown:
         logger.warning(
@@ -256,7 +263,7 @@ def _portraits(
         if path not in latents:
             latents[path] = _still(read_portrait(path), outline.size, spec, networks)
     cuts = [plan.index for plan in outline.plans if plan.cut]
-    shots = [scene for scene in request.timeline if scene.shot]
+    shots = [scene for scene in request.timeline if scene.begins_shot]
     return {index: latents[scene.portrait] for index, scene in zip(cuts, shots, strict=True)}
 
 

@@ -31,7 +31,7 @@ class Scene:
     """What is seen from ``start`` on, in seconds.
 
     It comes about in the clip that is made then. With a ``cut`` or a ``portrait`` it is there at once: a shot of its
-    own, which begins with its portrait, or else with that of the video.
+    own, which begins with its portrait, cut to the shape of the video, or else with that of the video.
     """
 
     start: float
@@ -44,14 +44,14 @@ class Scene:
             raise RequestError(f"a scene starts at {self.start:g} seconds", hint="a video starts at 0")
         if not self.prompt.strip():
             raise RequestError(f"the scene at {self.start:g} seconds has no prompt", hint="say what is seen in it")
-        if self.shot and not self.start:
+        if self.begins_shot and not self.start:
             raise RequestError(
                 f"the scene at 0 seconds has {'a portrait of its own' if self.portrait else 'a cut'}",
                 hint="a video begins with its own portrait; give cuts and portraits to scenes that come later",
             )
 
     @property
-    def shot(self) -> bool:
+    def begins_shot(self) -> bool:
         """It begins with a cut."""
         return self.cut or self.portrait is not None
 
@@ -134,9 +134,9 @@ class GenerateRequest:
             )
 
     def _check_cuts(self) -> None:
-        shots = [scene for scene in self.timeline if scene.shot]
+        shots = [scene for scene in self.timeline if scene.begins_shot]
         if shots and self.draft is not None:
-            raise RequestError(f"{self.draft} is refined as it was cut", hint="leave out the cuts of the scenes")
+            raise RequestError(f"{self.draft} is refined, which makes no cuts", hint="leave out those of the scenes")
         for scene in shots:
             if scene.portrait is None and self.portrait is None and self.video is None:
                 raise RequestError(

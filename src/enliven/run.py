@@ -147,7 +147,7 @@ def resume(
 
 
 def is_done(folder: Path) -> bool:
-    """Whether the video of a run folder is there. Raises RequestError when there is no run in it."""
+    """Whether a run is done and its video is there. Raises RequestError where its record is damaged."""
     return (folder / RESULT).exists() and read_record(folder).output.exists()
 
 

@@ -56,3 +56,14 @@ def test_a_model_without_a_place_for_the_reference_says_so() -> None:
 def test_faults_in_an_ablation_are_named(variants: tuple[Variant, ...], claims: tuple[Claim, ...], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Ablation("t", "p", "c", "drift", variants, claims)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"looks": "scene"}, {"variants": (Variant("a", begins="cut"),)}, {"variants": (Variant("a", begins="portrait"),)}],
+)
+def test_who_has_no_later_scene_cannot_begin_it_otherwise(values: dict[str, object]) -> None:
+    given = {"title": "t", "paper": "p", "claim": "c", "looks": "drift", "variants": TWO, "model": "tiny"} | values
+    with pytest.raises(ConfigError, match="people have no later scene"):
+        Ablation(**given)
+    assert Ablation(**given, shows="scenes")

@@ -64,10 +64,24 @@ def test_portraits_of_scenes_lie_beside_the_file_that_names_them(tmp_path: Path)
     (tmp_path / "films").mkdir()
     (tmp_path / "films" / "day.toml").write_text(SCENES + 'portrait = "shot.png"\n')
     (tmp_path / "films" / "run.toml").write_text("seconds = 9.0\n" + SCENES + 'portrait = "shot.png"\ncut = true\n')
-    for file, flags in ((None, {"timeline": tmp_path / "films" / "day.toml"}), (tmp_path / "films" / "run.toml", {})):
+    (tmp_path / "films" / "named.toml").write_text(
+        'seconds = 9.0\n[[timeline]]\nstart = 1\nprompt = "a"\n'
+        '[[timeline]]\nstart = 2\nprompt = "a"\nportrait = "shot.png"\n'
+    )
+    files = [tmp_path / "films" / name for name in ("run.toml", "named.toml")]
+    for file, flags in ((None, {"timeline": tmp_path / "films" / "day.toml"}), *((file, {}) for file in files)):
         scene = config.parse(RunFile, {"seconds": 9.0} | gather(file, flags)).timeline[1]
-        assert scene.shot
+        assert scene.begins_shot
         assert scene.portrait == tmp_path / "films" / "shot.png"
+
+
+def test_scenes_that_are_set_win_over_a_timeline_in_the_run_file(tmp_path: Path) -> None:
+    (tmp_path / "scenes.toml").write_text(SCENES)
+    (tmp_path / "run.toml").write_text('seconds = 9.0\ntimeline = "scenes.toml"\n')
+    settings = ['scene = [{from = 3, prompt = "set"}]']
+    assert config.parse(RunFile, gather(tmp_path / "run.toml", {}, settings)).timeline == (Scene(3.0, "set"),)
+    flags = {"timeline": tmp_path / "scenes.toml"}
+    assert len(config.parse(RunFile, gather(tmp_path / "run.toml", flags, settings)).timeline) == 2
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,10 @@ class Ablation:
         names = Counter(variant.name for variant in self.variants)
         twice = [name for name, count in names.items() if count > 1]
         unknown = {name for claim in self.claims for name in (claim.more, claim.less)} - set(names)
+        if self.shows != "scenes" and (
+            self.looks == "scene" or any(each.begins != "overlap" for each in self.variants)
+        ):
+            raise ConfigError(f"{self.shows} have no later scene", hint='write shows = "scenes"')
         if twice or unknown:
             raise ConfigError(
                 f"two variants are called {twice}" if twice else f"claims of {sorted(unknown)}, which are no variants",

@@ -102,7 +102,8 @@ class Opened(Running):
     """Which model, and how it is opened (``Choices``)."""
 
     model: str | None = None
-    """Name of a model; `enliven models` lists them. Default: what the weights are for, or longcat-toon-4step."""
+    """Name of a model; `enliven models` lists them. Default: what the weights are for, what made the video
+    to go on from, or longcat-toon-4step."""
     weights: Path | None = None
     """Folder of weights, as published or saved here. Default: looked for where ENLIVEN_WEIGHTS says."""
     base: Path | None = None

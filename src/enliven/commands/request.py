@@ -14,7 +14,7 @@ from enliven.media.speakers_file import read_speakers_file
 from enliven.media.vocals import located
 from enliven.request import GenerateRequest
 from enliven.runtime.choices import Choices
-from enliven.systems import MODELS
+from enliven.systems import MODELS, is_here
 
 FILES = ("portrait", "video", "draft", "timeline", "input", "weights", "base")
 SCENE = {"from": "start", "prompt": "prompt"}  # what a scene is called in TOML, and in a request
@@ -41,14 +41,18 @@ class RunFile(GenerateRequest, Choices):
 
 
 def model_for(whole: RunFile) -> str | None:
-    """The model that was named; else, of a video to go on from, the one that made it, if it is here.
+    """The model that was named; else, of a video to go on from, the one that made it.
 
-    None leaves it to the weights, or to the default. Raises MediaError for a video that cannot be read.
+    None leaves it to the weights, or to the default: also where the maker is not here or goes on from no videos, which
+    is told. Raises MediaError for a video that cannot be read.
     """
     if whole.model or whole.weights or whole.video is None:
         return whole.model
     name = maker(whole.video)
-    return name if name in MODELS else None
+    if name is None or (is_here(name) and not MODELS[name].refines):
+        return name
+    logger.warning("%s made %s, and cannot go on with it here: name another --model", name, whole.video.name)
+    return None
 
 
 def gather(run_file: Path | None, flags: Mapping[str, Any], settings: Sequence[str] = ()) -> dict[str, Any]:
@@ -63,6 +67,8 @@ def gather(run_file: Path | None, flags: Mapping[str, Any], settings: Sequence[s
 def merge(written: Mapping[str, Any], flags: Mapping[str, Any], settings: Sequence[str] = ()) -> dict[str, Any]:
     """``gather``, for values that were ``written`` anywhere, with their paths in place already."""
     chosen = config.override(written, settings)
+    if "scene" in config.override({}, settings):
+        chosen.pop("timeline", None)  # that of a file, which settings win over
     merged = chosen | dict(flags)
     if isinstance(chosen.get("guidance"), dict) and "guidance" in flags:
         merged["guidance"] = chosen["guidance"] | flags["guidance"]
@@ -154,8 +160,9 @@ def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {name: str(folder / values[name]) for name in FILES if isinstance(values.get(name), str)}
     if isinstance(values.get("audio"), list):
         found["audio"] = [path if path == SILENCE else str(folder / str(path)) for path in values["audio"]]
-    if "scene" in values:
-        found["scene"] = portrayed(values["scene"], folder)
+    found |= {
+        name: portrayed(values[name], folder) for name in ("scene", "timeline") if isinstance(values.get(name), list)
+    }
     if isinstance(values.get("vocals"), str):
         found["vocals"] = located(values["vocals"], folder)
     if isinstance(values.get("loras"), list):

@@ -31,7 +31,7 @@ DEFAULT_MODEL = LONGCAT_TOON_4STEP.name
 
 def offered() -> list[ModelSpec]:
     """The models to choose from: all but students that have not been trained yet, whose teachers are here."""
-    return [spec for spec in MODELS.values() if not (_here(spec.teacher) and not _here(spec.name))]
+    return [spec for spec in MODELS.values() if not (is_here(spec.teacher) and not is_here(spec.name))]
 
 
 def find_model(name: str) -> ModelSpec:
@@ -63,7 +63,8 @@ def choose_model(name: str | None = None, weights: Path | None = None) -> ModelS
     )
 
 
-def _here(name: str | None) -> bool:
+def is_here(name: str | None) -> bool:
+    """Whether there is a model of that name, and its weights are where they are looked for."""
     try:
         return name in MODELS and MODELS[name].weights.is_dir()
     except WeightsError:
