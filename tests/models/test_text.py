@@ -73,7 +73,7 @@ def test_damaged_tokenizer_is_reported(tmp_path: Path) -> None:
         read_tokenizer(path)
 
 
-@pytest.mark.parametrize("model", ["soul-toon"])
+@pytest.mark.parametrize("model", ["longcat-toon", "soul-toon"])
 @pytest.mark.parametrize(("one", "other", "third"), [("teal", "grey", "rose"), ("white", "blue", "cream")])
 def test_encoders_that_ship_know_which_thing_has_which_colour(model: str, one: str, other: str, third: str) -> None:
     """To a bag of words, two colours that change places change nothing (0.005); one new word does."""
