@@ -139,4 +139,5 @@ def test_help_names_a_flag_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_names_the_default_model(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     app([command, "--help"], result_action="return_value")
     shown = " ".join(re.sub(r"[│\s]+", " ", capsys.readouterr().out).split())
-    assert f"what the weights are for, or {DEFAULT_MODEL}" in shown
+    others = {"generate": " what made the video to go on from,", "encode": ""}[command]
+    assert f"what the weights are for,{others} or {DEFAULT_MODEL}" in shown
