@@ -209,10 +209,6 @@ def _prompts(request: GenerateRequest, plans: tuple[ClipPlan, ...], spec: ModelS
                 hint=f"a clip of this model adds {(spec.geometry.frames - spec.geometry.context) / fps:g} seconds; "
                 "shorter scenes begin with a cut, and end with one",
             )
-    if request.prompt and 0 not in shown:
-        logger.warning(
-            "the prompt is told to no clip: scenes take its place from %g seconds on", request.timeline[0].start
-        )
     told = [request.prompt, *(scene.prompt for scene in request.timeline)]
     return tuple(told[scene] for scene in shown)
 
