@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +165,18 @@ def test_a_student_may_imitate_first(recipe: StudentRecipe, caplog: pytest.LogCa
     matched = load_networks(recipe.weights).backbone.state_dict()
     far = [(matched[name] - imitated[name]).abs().max().item() for name in teacher]
     assert 0 < max(far) < 1e-3, "the second lesson begins where the first has ended"
+
+
+@pytest.mark.parametrize("lesson", [{"minutes": 0.02}, {"minutes": 0.0, "imitating": 0.02}])
+def test_a_student_may_begin_with_an_earlier_one(recipe: StudentRecipe, lesson: dict[str, float]) -> None:
+    still = replace(recipe, folder=recipe.folder / "more", student_rate=0.0, imitation_rate=0.0, **lesson)
+    teacher, first = (load_networks(folder).backbone.state_dict() for folder in (recipe.teacher, distill(recipe)))
+    for begins, warm in ((first, True), (teacher, False)):
+        shutil.rmtree(still.folder, ignore_errors=True)
+        after = load_networks(distill(replace(still, warm_start=warm))).backbone.state_dict()
+        assert all(torch.allclose(value, begins[name], atol=1e-3) for name, value in after.items())
+    with pytest.raises(RequestError, match="LoRA"):
+        replace(still, warm_start=True, rank=2)
 
 
 def test_imitation_never_comes_after_matching(recipe: StudentRecipe) -> None:

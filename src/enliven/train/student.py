@@ -23,7 +23,7 @@ from enliven.diffusion.guidance import Guidance, Guide
 from enliven.errors import RequestError, WeightsError
 from enliven.media.storage import storage_error
 from enliven.models.layered import LORA, read_label, saved_parts, write_label
-from enliven.models.networks import save_backbone
+from enliven.models.networks import load_network, save_backbone
 from enliven.models.published import open_published
 from enliven.models.releases import recognise, variants_in
 from enliven.models.text import TextEncoder
@@ -74,8 +74,9 @@ class StudentRecipe:
     by ``guidance`` for text and audio alike.
 
     At first the student imitates it for ``imitating`` minutes, then their distributions are matched for ``minutes``;
-    either may be 0. A critic takes ``ratio`` steps for one of the student then, and AdamW has ``betas``: the target
-    moves, and gradients of before would lead elsewhere. The averaged weights keep ``ema`` of themselves in a step.
+    either may be 0. It begins as its teacher, or with a ``warm_start`` as the student that is in ``weights``. A
+    critic takes ``ratio`` steps for one of the student then, and AdamW has ``betas``: the target moves, and gradients
+    of before would lead elsewhere. The averaged weights keep ``ema`` of themselves in a step.
 
     With a ``rank``, student and critic are LoRAs beside the one teacher, which takes a third of the memory. With a
     ``muon_gain`` matrices are trained by Muon, at that gain. A step learns from ``parts`` batches of ``batch`` clips,
@@ -105,6 +106,7 @@ class StudentRecipe:
     batch: int = 8
     parts: int = 1
     recompute: bool = False
+    warm_start: bool = False
     save_minutes: float = 3.0
     device: str = "cpu"
     threads: int = 1
@@ -119,6 +121,8 @@ class StudentRecipe:
             )
         if self.clips and self.sources:
             raise RequestError("a student that learns from clips and from sources", hint="leave one of them out")
+        if self.warm_start and self.rank:
+            raise RequestError("a LoRA cannot begin with a student that is there", hint="leave out warm_start, or rank")
 
 
 def distill(recipe: StudentRecipe, on_progress: OnProgress = ignore_progress) -> Path:
@@ -136,7 +140,7 @@ def distill(recipe: StudentRecipe, on_progress: OnProgress = ignore_progress) ->
         tell = ignore_progress if rank_and_count()[0] else on_progress
         batches = _shards(recipe, spec, teacher, tell) if recipe.sources else _batches(recipe, spec, teacher)
         lessons = _Lessons(recipe, spec, teacher)
-        learnt: Learnt | None = None
+        learnt: Learnt | None = load_network(recipe.weights / BACKBONE).state_dict() if recipe.warm_start else None
         left = _left(recipe, lessons)
         for config, lesson in left:
             learnt = _learn(config, lesson(learnt), batches, tell, last=lesson is left[-1][1])
