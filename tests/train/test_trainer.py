@@ -140,7 +140,7 @@ def test_training_goes_on_from_the_checkpoint_that_was_being_replaced(tmp_path: 
 
 def rates(folder: Path, **settings: Any) -> list[float]:
     trainer = Trainer(TrainConfig(folder, learning_rate=1.0, **settings), Line(), numbers())
-    return [trainer.take_step(next(trainer.batches))["rate"] for _ in range(trainer.config.steps)]
+    return [trainer.take_step(next(trainer.batches))["rate_line"] for _ in range(trainer.config.steps)]
 
 
 def test_the_rate_rises_stays_and_falls(tmp_path: Path) -> None:
@@ -247,7 +247,8 @@ def test_gradients_of_another_turn_do_not_count(tmp_path: Path) -> None:
 
 def test_each_network_has_its_rate(tmp_path: Path) -> None:
     trainer = duel_trainer(tmp_path, [{"student", "critic"}], learning_rate=0.01, learning_rates={"critic": 0.002})
-    trainer.take_step(next(trainer.batches))
+    told = trainer.take_step(next(trainer.batches))
+    assert (told["rate_student"], told["rate_critic"]) == pytest.approx((0.01, 0.002))
     (student,), (adam, muon) = trainer.optimizers["student"], trainer.optimizers["critic"]
     assert [o.param_groups[0]["lr"] for o in (student, adam, muon)] == pytest.approx([0.01, 0.002, 0.01])
 

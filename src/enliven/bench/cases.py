@@ -74,6 +74,11 @@ class Case:
         return replace(self, name=f"{self.name} silent", speech=silence(self.speech.seconds))
 
 
+@dataclass(frozen=True, slots=True)
+class WordsCase(Case):
+    """Somebody who is described, and of whom no portrait is given."""
+
+
 @cache
 def another_place(seed: int) -> Character:
     """A person elsewhere in another sweater; the caption tells the colours of wall and sweater, which are others.

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from enliven.bench.cases import FPS, SEEN, Case, MovedCase
+from enliven.bench.cases import FPS, SEEN, Case, MovedCase, WordsCase
 from enliven.bench.groups import GroupCase
 from enliven.errors import MissingExtra
 from enliven.media.image import fit_frames
@@ -61,6 +61,15 @@ def moved_sheet(cases: Sequence[MovedCase], videos: Sequence[Frames]) -> Image.I
             tiles += [truth[times], shown[times]]
             labels += [f"{kind} {timestamp(t / FPS)}" for kind in ("true", "made") for t in times.tolist()]
     return contact_sheet(torch.cat(tiles), COLUMNS, labels, "before the change of scene, and at the end")
+
+
+def words_sheet(cases: Sequence[WordsCase], videos: Sequence[Frames]) -> Image.Image:
+    """Everybody's true drawing beside the middle of what was made, with the colours asked for of sweater and wall."""
+    tiles, labels = list[Tensor](), list[str]()
+    for case, frames in zip(cases, videos, strict=True):
+        tiles += [case.portrait, fit_frames(frames[len(frames) // 2, None], *SEEN)[0]]
+        labels += [f"{case.character.cloth.name} / {case.character.wall.name}", "made"]
+    return contact_sheet(torch.stack(tiles), COLUMNS, labels, "as a caption says: sweater / wall, and what was made")
 
 
 def course_sheet(title: str, frames: Frames) -> Image.Image:

@@ -1,6 +1,7 @@
 """Who makes the videos that are measured: a model, or the drawn truth itself."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from enliven.bench.cases import FPS, Case, MovedCase
+from enliven.bench.cases import FPS, Case, MovedCase, WordsCase
 from enliven.bench.groups import GroupCase
 from enliven.media.image import to_image
 from enliven.pipeline import AvatarPipeline, GenerateRequest
@@ -58,20 +59,16 @@ class Generated:
 def request_for(case: Case, folder: Path, size: tuple[int, int]) -> GenerateRequest:
     """Write the portrait at ``size`` (height, width) and the sound of a case into ``folder``; ask for its video.
 
-    Who is to be elsewhere later is asked so with a timeline.
+    Who is to be elsewhere later is asked so with a timeline; who is described alone has no portrait, and that size.
     """
-    portrait, sound = folder / "portrait.png", folder / "speech.flac"
-    to_image(case.picture(size)).save(portrait)
+    sound, portrait = folder / "speech.flac", folder / "portrait.png"
     write_speech(case.speech, sound)
+    request = GenerateRequest(audio=(sound,), prompt=case.prompt, seconds=case.frames / FPS, seed=case.seed)
+    if isinstance(case, WordsCase):
+        return replace(request, height=size[0], width=size[1])
+    to_image(case.picture(size)).save(portrait)
     scenes = (Scene(case.half / FPS, caption(case.there)),) if isinstance(case, MovedCase) else ()
-    return GenerateRequest(
-        audio=(sound,),
-        prompt=case.prompt,
-        timeline=scenes,
-        portrait=portrait,
-        seconds=case.frames / FPS,
-        seed=case.seed,
-    )
+    return replace(request, portrait=portrait, timeline=scenes)
 
 
 def request_for_group(case: GroupCase, folder: Path) -> GenerateRequest:

@@ -29,6 +29,7 @@ from enliven.bench.scenes import moved_cases, scene_changes
 from enliven.bench.speakers import several_speakers
 from enliven.bench.students import against_teacher
 from enliven.bench.talkers import Drawn, Generated, Talker
+from enliven.bench.words import described_cases, words_alone
 from enliven.errors import ConfigError
 from enliven.judges.face import FaceJudge, similarity
 from enliven.judges.judge import SIDE
@@ -61,6 +62,8 @@ class Plan:
     trios: int = 2
     moved: int = 3
     moved_seconds: float = 12.0
+    described: int = 12
+    described_seconds: float = 1.6
     speech: Path | None = None
     recordings: tuple[Path, ...] = ()
 
@@ -75,6 +78,7 @@ QUICK = Plan(
     trios=1,
     moved=1,
     moved_seconds=8.0,
+    described=2,
 )
 
 
@@ -204,6 +208,10 @@ class Bench:
         """Does somebody go where a later prompt asks?"""
         return scene_changes(self.talker, moved_cases(self.cases, self.plan.moved, self.plan.moved_seconds))
 
+    def words(self) -> Section:
+        """Does somebody without a portrait look as the caption says?"""
+        return words_alone(self.talker, described_cases(self.cases, self.plan.described, self.plan.described_seconds))
+
     def _seams(self, case: Case) -> float:
         made, some = self.made(case), slice(None, None, SEAMS_EVERY)
         height, width = made.shape[2:]
@@ -287,6 +295,7 @@ def toon_report(
         "clean": bench.clean,
         "silence": bench.silence,
         "identity": bench.identity,
+        "words": bench.words,
     }
     if pipeline is None or pipeline.spec.voices != 1:
         parts["speakers"] = bench.speakers

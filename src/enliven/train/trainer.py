@@ -245,12 +245,13 @@ class Trainer:
         if not math.isfinite(sum(losses.values()) + float(norm)):
             raise fault(config.folder, self.step, drawn, losses | {"gradient norm": float(norm)}, self.network)
         scale = self._rate()
-        for name in turn:
-            self._update(name, scale * config.learning_rates.get(name, config.learning_rate))
+        rates = {name: scale * config.learning_rates.get(name, config.learning_rate) for name in turn}
+        for name, rate in rates.items():
+            self._update(name, rate)
         self.network.zero_grad(set_to_none=True)
         self.step += 1
         self.state.follow(turn, keep=min(config.ema, (1 + self.step) / (10 + self.step)))
-        return losses | {"gradient_norm": float(norm), "rate": scale * config.learning_rate}
+        return losses | {"gradient_norm": float(norm), **{f"rate_{name}": rate for name, rate in rates.items()}}
 
     def turn(self) -> list[str]:
         """The networks that this step is for. Raises ConfigError where the objective names others than its own."""

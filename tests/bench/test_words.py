@@ -1,0 +1,101 @@
+"""Tests of the part on words alone: with the truth, and with who does not look as described."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench_cases import case
+from enliven.bench.cases import SEEN, UNTOLD, Case, WordsCase, eight_bit
+from enliven.bench.talkers import Drawn, Talker, request_for
+from enliven.bench.words import colour_apart, described_cases, things, words_alone
+from enliven.toonworld import draw
+from enliven.toonworld.character import Character
+from enliven.toonworld.palette import CLOTHS, WALLS
+
+CASES = [case(2.0), case(3.0, 9_000_002)]
+
+
+class Drawing:
+    """Draws who is described, or somebody who is not quite."""
+
+    name = "drawing"
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def __call__(self, asked: Case) -> torch.Tensor:
+        match self.fault:
+            case "sweater":
+                return drawn_as(asked, replace(asked.character, cloth=other(CLOTHS, asked.character.cloth.name)))
+            case "wall":
+                return drawn_as(asked, replace(asked.character, wall=other(WALLS, asked.character.wall.name)))
+            case _:
+                return asked.drawn().flip(0)
+
+
+def drawn_as(asked: Case, who: Character) -> torch.Tensor:
+    return eight_bit(draw.draw(who, asked.state, SEEN))
+
+
+def other(colours, name):
+    """The colour of the list that is not that of the name, and the first one after it."""
+    names = [each.name for each in colours]
+    return colours[(names.index(name) + 1) % len(colours)]
+
+
+def found(talker: Talker) -> dict[str, float]:
+    section = words_alone(talker, described_cases(CASES, 3, 1.6))
+    assert all(check.target == "" for check in section.checks)
+    return {check.name: check.value for check in section.checks}
+
+
+def test_the_truth_looks_as_described() -> None:
+    true = found(Drawn())
+    for thing in ("sweater", "wall"):
+        assert true[f"{thing}: people with the colour asked for"] == 1
+        assert true[f"{thing}: levels from the colour asked for"] < 3
+    assert true["faces judged clean"] > 0.95
+    assert true["mouth opening, correlation with truth"] > 0.95
+
+
+@pytest.mark.parametrize(("fault", "spared"), [("sweater", "wall"), ("wall", "sweater")])
+def test_a_thing_of_another_colour_is_found(fault: str, spared: str) -> None:
+    wrong = found(Drawing(fault))
+    assert wrong[f"{fault}: people with the colour asked for"] == 0
+    assert wrong[f"{fault}: levels from the colour asked for"] > 5
+    assert wrong[f"{spared}: people with the colour asked for"] == 1
+
+
+def test_who_does_not_say_it_is_found() -> None:
+    assert found(Drawing("deaf"))["mouth opening, correlation with truth"] < 0.5
+
+
+def test_levels_are_those_worked_out_by_hand() -> None:
+    who = described_cases(CASES, 1, 1.6)[0].character
+    _, region = things(who)["wall"]
+    true = eight_bit(draw.portrait(who, SEEN)[None])
+    brighter = torch.stack([true[0], true[0].clamp(max=235)])
+    brighter[1] += 20
+    brighter[..., ~region] = 0
+    assert colour_apart(brighter, who, region) == pytest.approx(
+        (brighter.float().mean(0) - true[0].float())[:, region].mean(1).abs().mean().item(), abs=1e-3
+    )
+
+
+def test_captions_name_the_wall_and_everybody_is_another() -> None:
+    described = described_cases(CASES, 8, 1.6)
+    assert len({each.seed for each in described}) == 8
+    assert {each.frames for each in described} == {40}
+    for each in described:
+        assert each.character.scene not in UNTOLD
+        assert each.character.wall.name in each.prompt
+        assert each.character.cloth.name in each.prompt
+
+
+def test_no_portrait_is_asked_with(tmp_path) -> None:
+    asked = request_for(described_cases(CASES, 1, 1.6)[0], tmp_path, (96, 64))
+    assert isinstance(described_cases(CASES, 1, 1.6)[0], WordsCase)
+    assert (asked.portrait, asked.height, asked.width) == (None, 96, 64)
+    assert not list(tmp_path.glob("*.png"))
+    assert asked.prompt.startswith("A cartoon ")
