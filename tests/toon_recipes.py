@@ -19,4 +19,6 @@ def short_recipe(example: str, tmp_path: Path) -> ToonRecipe:
         for suffix in ("flac", "json"):
             shutil.copy(SHIPPED / f"{name}.{suffix}", tmp_path / "speech")
     groups = {name: replace(each, clips=min(2, each.clips)) for name, _, each in shipped.groups}
-    return replace(shipped, folder=tmp_path, weights=tmp_path / "weights", clips=2, frames=9, **groups)
+    pictures = replace(shipped.pictures, clips=min(2, shipped.pictures.clips))
+    short = replace(shipped, folder=tmp_path, weights=tmp_path / "weights", clips=2, frames=9)
+    return replace(short, pictures=pictures, **groups)

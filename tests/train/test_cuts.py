@@ -115,6 +115,17 @@ def test_several_people_are_always_shown() -> None:
     assert clean.count(1) / 200 == pytest.approx(0.6, abs=0.12)
 
 
+@pytest.mark.parametrize("cutting", [StitchedCuts(FRAMES, OVERLAP), PivotCuts(arrange, FRAMES, OVERLAP)])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_of_who_is_described_nothing_is_given(cutting: StitchedCuts | PivotCuts, frames: int) -> None:
+    torch.manual_seed(0)
+    for _ in range(20):
+        cut = cutting.described(frames)([clip()])
+        assert cut.clip.latents[0, 0, :, 0, 0].tolist() == list(range(frames))
+        assert (cut.clip.layout.clean, cut.given.shape[2]) == (0, 0)
+        assert cut.heard == range(4 * frames - 3)
+
+
 def test_an_overlap_shows_what_the_clip_goes_on_from() -> None:
     torch.manual_seed(0)
     come = replace(clip(), before=clip().latents + 50)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from enliven.systems.longcat import ReferenceSkip
 from enliven.train.flow import FlowObjective, NoiseLevels
-from enliven.types import Conditioning, LatentClip, LatentLayout, Text
+from enliven.types import AttentionRule, Conditioning, LatentClip, LatentLayout, Role, Text
 
 LAYOUT = ReferenceSkip(2, 1)(frames=5, context=2, reference=True)
 CLEAN = 3
@@ -15,14 +15,14 @@ CLEAN = 3
 class Oracle(nn.Module):
     """Knows the truth, and says the velocity that leads to it, wrong by ``error`` per frame."""
 
-    def __init__(self, truth: Tensor) -> None:
+    def __init__(self, truth: Tensor, layout: LatentLayout = LAYOUT) -> None:
         super().__init__()
-        self.truth = truth
+        self.truth, self.layout = truth, layout
         self.error = nn.Parameter(torch.zeros(truth.shape))
         self.seen: tuple[Tensor, Tensor] | None = None
 
     def forward(self, latents: Tensor, sigma: Tensor, cond: Conditioning, layout: LatentLayout) -> Tensor:
-        assert layout is LAYOUT
+        assert layout is self.layout
         self.seen = latents, sigma
         level = sigma[:, None, :, None, None].clamp(min=1e-3)
         return (latents - self.truth) / level + self.error
@@ -85,6 +85,19 @@ def test_errors_weigh_more_where_the_clip_moves(truth: Tensor) -> None:
     assert oracle.error.grad is not None
     cells = oracle.error.grad[0, 0, -1]
     torch.testing.assert_close(cells[0, 0] / cells[1:, 1:], torch.full((3, 3), 4.0))
+
+
+def test_a_single_picture_weighs_the_same_everywhere(truth: Tensor) -> None:
+    layout, still = LatentLayout((Role.NOISE,), (0.0,), (AttentionRule(range(1), (range(1),)),)), truth[:, :, :1]
+    oracle = Oracle(still, layout)
+    with torch.no_grad():
+        oracle.error += 1
+    told = {**batch(still), "clip": LatentClip(still, layout), "given": still[:, :, :0]}
+    FlowObjective(oracle, moving_weight=3.0).losses(told, 0)["flow"].backward()
+    assert oracle.error.grad is not None
+    cells = oracle.error.grad[0, 0, 0]
+    torch.testing.assert_close(cells, cells[:1, :1].expand_as(cells))
+    assert cells[0, 0] != 0
 
 
 def test_low_noise_weighs_as_the_square_below_the_floor() -> None:

@@ -13,11 +13,12 @@ from enliven.data.clips import make_clip
 from enliven.data.encoded import load_encoded
 from enliven.data.groups import any_group
 from enliven.models.networks import save_network
+from enliven.systems import find_model
 from enliven.systems.spec import PACKAGED
 from enliven.toonworld.voice import SHIPPED, load_speech
 from enliven.train.toon import train_toon
-from enliven.train.toon_clips import mixed_batches, recorded
-from enliven.train.toon_recipe import Budget, Glimpses, Groups, ToonRecipe
+from enliven.train.toon_clips import PICTURES, mixed_batches, recorded
+from enliven.train.toon_recipe import Budget, Glimpses, Groups, Pictures, ToonRecipe
 from tiny import tiny_networks
 from toon_recipes import short_recipe
 
@@ -35,8 +36,9 @@ def test_clips_are_encoded_once_and_again_by_other_encoders(recipe: ToonRecipe) 
         save_network(getattr(networks, name), recipe.weights / name)
     train_toon(recipe, ["drawing", "encoding"])
     paths = sorted(recipe.folder.glob("*encoded/*.safetensors"))
-    assert [path.parent.name for path in paths] == ["encoded"] * 2 + ["pairs-encoded"] * 2 + ["trios-encoded"] * 2
-    assert [len(load_encoded(path).audio) for path in paths] == [1, 1, 2, 2, 3, 3]
+    kinds = ["encoded", "pairs-encoded", "pictures-encoded", "trios-encoded"]
+    assert [path.parent.name for path in paths] == [kind for kind in kinds for _ in range(2)]
+    assert [len(load_encoded(path).audio) for path in paths] == [1, 1, 2, 2, 1, 1, 3, 3]
 
     def encoded() -> list[int]:
         return [path.stat().st_mtime_ns for path in paths]
@@ -56,6 +58,7 @@ def test_processes_share_the_work(recipe: ToonRecipe) -> None:
         save_network(getattr(tiny, name), recipe.weights / name)
     for part in range(2):
         alone = replace(recipe, clips=3, part=(part, 2), pairs=Groups(0, 0.0), trios=Groups(0, 0.0))
+        alone = replace(alone, pictures=Pictures(0, 0.0))
         train_toon(alone, ["drawing", "encoding"])
         drawn, encoded = recipe.folder / "clips", recipe.folder / "encoded"
         for folder in (drawn, encoded):
@@ -90,3 +93,21 @@ def test_glimpses_are_short_and_many(tmp_path: Path) -> None:
     assert sizes == {(6, 13), (13, 6)}
     everything = mixed_batches(replace(glimpsing, glimpses=Glimpses(0, 0.0)), Budget(0, 1e-3, batch=6))
     assert {len(everything.make()["names"]) for _ in range(20)} == {6}
+
+
+@pytest.mark.parametrize(("example", "model"), [("toon.toml", "longcat-toon"), ("soul.toml", "soul-toon")])
+def test_pictures_are_of_others_and_nothing_of_them_is_given(tmp_path: Path, example: str, model: str) -> None:
+    """Pictures have one latent frame: as many make a batch as cost what whole clips do."""
+    nobody, shown = Groups(0, 0.0), Pictures(2, 1.0)
+    recipe = replace(short_recipe(example, tmp_path), frames=61, glimpses=Glimpses(5, 0.0), pairs=nobody, trios=nobody)
+    recipe = replace(recipe, weights=PACKAGED / model, pictures=shown)
+    train_toon(recipe, ["encoding"])
+    torch.manual_seed(0)
+    batch = mixed_batches(recipe, Budget(0, 1e-3, batch=4)).make()
+    assert batch["clip"].latents.shape[2] == len(batch["clip"].layout) == 1
+    assert batch["given"].shape[2] == batch["clip"].layout.clean == 0
+    geometry = find_model(model).geometry
+    assert len(batch["names"]) == 2 * (geometry.latents(geometry.frames) + 1)
+    assert batch["cond"].audio.abs().max() > 0
+    captions = [{load_encoded(path).caption for path in (tmp_path / kind).iterdir()} for kind in (PICTURES, "encoded")]
+    assert captions[0].isdisjoint(captions[1])

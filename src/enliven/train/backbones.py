@@ -11,7 +11,7 @@ from enliven.models.audio import AudioEncoder
 from enliven.models.networks import save_backbone
 from enliven.systems.spec import ModelSpec
 from enliven.train.batches import Listening
-from enliven.train.cuts import Cutting, PivotCuts, ReencodedCuts, StitchedCuts
+from enliven.train.cuts import PivotCuts, ReencodedCuts, StitchedCuts
 from enliven.train.flow import FlowObjective
 from enliven.train.lora import WithLora, save_lora
 from enliven.train.processes import first_alone
@@ -88,7 +88,7 @@ def train_lora(  # noqa: PLR0913 - all of them by name
     first_alone(lambda: save_lora(objective.learnt, file))
 
 
-def cuts(spec: ModelSpec, people: int = 1, frames: int | None = None) -> Cutting:
+def cuts(spec: ModelSpec, people: int = 1, frames: int | None = None) -> StitchedCuts | PivotCuts:
     """The training clips of a model: with a pivot, or with a context as it is carried; several people are seen.
 
     They have as many latent ``frames`` as when a video is made, or fewer.

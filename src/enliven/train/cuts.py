@@ -72,6 +72,10 @@ class StitchedCuts:
         """The same, beginning with an image wherever this begins with nothing: several people must be seen (3.5)."""
         return replace(self, text=0.0, image=self.text + self.image)
 
+    def described(self, frames: int) -> "StitchedCuts":
+        """The same, but of so many latent frames, and nothing is ever given."""
+        return replace(self, frames=frames, text=1.0, image=0.0)
+
     def _start(self, clip: EncodedClip) -> int:
         """The latent frame that a continuation begins with."""
         return _integer(1, clip.latents.shape[1] - self.frames)
@@ -142,6 +146,10 @@ class PivotCuts:
         given = torch.cat([picture, self._going_on_from(clips, start, layout.clean - 1)], dim=2)
         given = _blurred(given, kept=1, most=self.blur)
         return Cut(LatentClip(truth, layout), given, range(4 * start - 3, 4 * (start + self.frames) - 3))
+
+    def described(self, frames: int) -> "PivotCuts":
+        """The same, but of so many latent frames, and nothing is ever given; a pivot would be one of them."""
+        return replace(self, frames=frames - 1, free=1.0)
 
     def _opens(self, *, continues: bool) -> float:
         """How likely the pivot is the moment before; where clips continue, only as often as the others cannot be."""

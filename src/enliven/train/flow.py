@@ -66,6 +66,6 @@ class FlowObjective:
 
     def _moving(self, truth: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b 1 h w"]:
         """1 where a clip stands still, up to ``1 + moving_weight`` where it moves most, mean 1."""
-        travel = truth.std(dim=2).mean(dim=1, keepdim=True)
+        travel = truth.std(dim=2, correction=0).mean(dim=1, keepdim=True)
         weight = 1 + self.moving_weight * travel / travel.amax(dim=(2, 3), keepdim=True).clamp(min=0.2)
         return weight / weight.mean(dim=(2, 3), keepdim=True)

@@ -18,11 +18,17 @@ from enliven.models.networks import load_network
 from enliven.models.text import TextEncoder
 from enliven.models.vae import ToonAutoencoder
 from enliven.systems import find_model
+from enliven.systems.spec import ModelSpec
 from enliven.train.augment_speech import disturb
 from enliven.train.backbones import cuts, listening
 from enliven.train.batches import ClipBatches, MixedBatches
+from enliven.train.cuts import Cutting
 from enliven.train.toon_recipe import Budget, ToonRecipe
 from enliven.types import OnProgress, Progress
+
+PICTURES = "pictures-encoded"
+PICTURED = 5  # video frames: as many as what is heard in the first one reaches
+FIRST_PICTURED = 2_000_000
 
 
 def encode_clips(recipe: ToonRecipe, on_progress: OnProgress) -> None:
@@ -61,6 +67,9 @@ def _kinds(recipe: ToonRecipe) -> list[tuple[Path, Callable[[int], ToonClip | Gr
     def group(seed: int, people: int) -> GroupClip:
         return any_group(seed, speech, people=people, frames=recipe.frames)
 
+    def picture(seed: int) -> ToonClip:
+        return replace(recipe.world, frames=PICTURED, moves=0.0, failures=0.0).clip(FIRST_PICTURED + seed, speech)
+
     singles = {"encoded": 1} | ({"half-encoded": 2} if recipe.half.minutes else {})
     kinds: list[tuple[Path, Callable[[int], ToonClip | GroupClip], range]] = [
         *((recipe.folder / name, partial(single, shrink=by), recipe.own(recipe.clips)) for name, by in singles.items()),
@@ -68,6 +77,7 @@ def _kinds(recipe: ToonRecipe) -> list[tuple[Path, Callable[[int], ToonClip | Gr
             (recipe.folder / f"{name}-encoded", partial(group, people=people), recipe.own(groups.clips))
             for name, people, groups in recipe.groups
         ),
+        (recipe.folder / PICTURES, picture, recipe.own(recipe.pictures.clips)),
     ]
     for folder, _, _ in kinds:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,19 +99,21 @@ def batch_of(clips: int, people: int) -> int:
 
 
 def mixed_batches(recipe: ToonRecipe, budget: Budget) -> MixedBatches:
-    """Clips of one person, groups and glimpses as often as the recipe says."""
+    """Clips of one person, groups, glimpses and pictures as often as the recipe says."""
     kinds = [
         (each.share, clip_batches(recipe, budget, f"{name}-encoded", people)) for name, people, each in recipe.groups
     ]
-    alone = clip_batches(recipe, budget, "encoded")
+    alone, spec, frames = clip_batches(recipe, budget, "encoded"), find_model(recipe.model), recipe.glimpses.frames
     if recipe.glimpses.share:
-        kinds.append((recipe.glimpses.share, _glimpsed(alone, recipe)))
+        kinds.append((recipe.glimpses.share, _shortened(alone, cuts(spec, frames=frames), frames, spec)))
+    if recipe.pictures.share:
+        told = clip_batches(recipe, budget, PICTURES)
+        kinds.append((recipe.pictures.share, _shortened(told, cuts(spec).described(1), 1, spec)))
     return MixedBatches([(1 - sum(share for share, _ in kinds), alone), *kinds])
 
 
-def _glimpsed(batches: ClipBatches, recipe: ToonRecipe) -> ClipBatches:
-    """The same clips, cut shorter; a batch has as many more as make up for it."""
-    spec, frames, glimpsed = find_model(recipe.model), recipe.glimpses.frames, copy(batches)
-    whole = spec.geometry.latents(spec.geometry.frames)
-    glimpsed.cut, glimpsed.batch = cuts(spec, frames=frames), round(batches.batch * (whole + 1) / (frames + 1))
-    return glimpsed
+def _shortened(batches: ClipBatches, cut: Cutting, frames: int, spec: ModelSpec) -> ClipBatches:
+    """The same clips, ``cut`` to fewer latent ``frames``; a batch has as many more as make up for it."""
+    whole, shortened = spec.geometry.latents(spec.geometry.frames), copy(batches)
+    shortened.cut, shortened.batch = cut, round(batches.batch * (whole + 1) / (frames + 1))
+    return shortened

@@ -34,6 +34,14 @@ class Groups:
 
 
 @dataclass(frozen=True, slots=True)
+class Pictures:
+    """So many people of whom one moment is learnt from words and sound alone, and their share of the batches."""
+
+    clips: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Glimpses:
     """The ``share`` of batches that hold short clips, of so many latent ``frames``, and more of them.
 
@@ -56,9 +64,9 @@ class ToonRecipe:
     ``centroids`` is fitted, with a radius of its own for each where it is ``per_centroid``. Pictures of the
     efficient decoder are to look real to a discriminator, as strongly as ``adversarial`` says.
     ``warm_start`` begins with the weights already there instead of from chance. With ``pairs`` and ``trios`` the
-    backbone also learns who says what, from clips of two and of three people; with ``glimpses``, more of what captions
-    say. Several processes draw and encode side by side when each does another ``part``: the first number of it, counted
-    from 0, of as many as the second says.
+    backbone also learns who says what, from clips of two and of three people; with ``glimpses``, more of what
+    captions say, and with ``pictures`` whole people from words alone. Several processes draw and encode side by side
+    when each does another ``part``: the first number of it, counted from 0, of as many as the second says.
     At last a ``lora`` may learn (``adapting``) beside the backbone. Where a clip moves, errors weigh up to
     ``1 + moving_weight`` times as much. Of the weights with which a backbone begins, a share is ``kept`` in the mean.
     """
@@ -87,6 +95,7 @@ class ToonRecipe:
     pairs: Groups = field(default_factory=lambda: Groups(0, 0.0))
     trios: Groups = field(default_factory=lambda: Groups(0, 0.0))
     glimpses: Glimpses = field(default_factory=lambda: Glimpses(0, 0.0))
+    pictures: Pictures = field(default_factory=lambda: Pictures(0, 0.0))
     hearing: Budget = field(default_factory=lambda: Budget(15, 1.5e-3))
     reading: Budget = field(default_factory=lambda: Budget(3, 2e-3, batch=40))
     autoencoder: Budget = field(default_factory=lambda: Budget(40, 1e-3, batch=8, muon_gain=12.0))
