@@ -8,9 +8,9 @@ import torch
 from bench_cases import case
 from enliven.bench.cases import SEEN, UNTOLD, Case, WordsCase, eight_bit
 from enliven.bench.talkers import Drawn, Talker, request_for
-from enliven.bench.words import colour_apart, described_cases, things, words_alone
+from enliven.bench.words import described_cases, levels_from, things, words_alone
 from enliven.toonworld import draw
-from enliven.toonworld.character import Character
+from enliven.toonworld.character import Character, Scene, Shirt
 from enliven.toonworld.palette import CLOTHS, WALLS
 
 CASES = [case(2.0), case(3.0, 9_000_002)]
@@ -71,16 +71,27 @@ def test_who_does_not_say_it_is_found() -> None:
     assert found(Drawing("deaf"))["mouth opening, correlation with truth"] < 0.5
 
 
+@pytest.mark.parametrize("seed", [9_001_002, 9_001_014, 9_001_016])
+def test_prints_and_furniture_count_for_nothing(seed: int) -> None:
+    """One of them has a stripe, the others stand before a window and a plant."""
+    asked = WordsCase("plain", seed, CASES[0].speech, CASES[0].frames)
+    bare = replace(asked.character, shirt=Shirt.PLAIN, scene=Scene.PLAIN)
+    frames = drawn_as(asked, bare)
+    for others, region in things(asked.character).values():
+        own, *apart = (levels_from(frames, one, region) for one in (asked.character, *others))
+        assert own < 5 < min(apart)
+
+
 def test_levels_are_those_worked_out_by_hand() -> None:
+    """Too bright and too dark do not make up for each other; what lies elsewhere counts for nothing."""
     who = described_cases(CASES, 1, 1.6)[0].character
     _, region = things(who)["wall"]
-    true = eight_bit(draw.portrait(who, SEEN)[None])
-    brighter = torch.stack([true[0], true[0].clamp(max=235)])
-    brighter[1] += 20
-    brighter[..., ~region] = 0
-    assert colour_apart(brighter, who, region) == pytest.approx(
-        (brighter.float().mean(0) - true[0].float())[:, region].mean(1).abs().mean().item(), abs=1e-3
-    )
+    frames = eight_bit(draw.portrait(who, SEEN)[None]).clamp(20, 235).repeat(2, 1, 1, 1)
+    true = levels_from(frames, who, region)
+    frames[0] += 20
+    frames[1] -= 20
+    frames[..., ~region] = 0
+    assert levels_from(frames, who, region) - true == pytest.approx(20, abs=2 * true)
 
 
 def test_captions_name_the_wall_and_everybody_is_another() -> None:

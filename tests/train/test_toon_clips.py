@@ -107,7 +107,7 @@ def test_pictures_are_of_others_and_nothing_of_them_is_given(tmp_path: Path, exa
     assert batch["clip"].latents.shape[2] == len(batch["clip"].layout) == 1
     assert batch["given"].shape[2] == batch["clip"].layout.clean == 0
     geometry = find_model(model).geometry
-    assert len(batch["names"]) == 2 * (geometry.latents(geometry.frames) + 1)
+    assert len(batch["names"]) == 4 * (geometry.latents(geometry.frames) + 1)
     assert batch["cond"].audio.abs().max() > 0
     captions = [{load_encoded(path).caption for path in (tmp_path / kind).iterdir()} for kind in (PICTURES, "encoded")]
     assert captions[0].isdisjoint(captions[1])

@@ -7,6 +7,7 @@ from itertools import count as from_on
 from itertools import cycle, islice
 from statistics import fmean
 
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from enliven.bench.cases import FPS, SEEN, SETTLE, UNTOLD, Case, WordsCase, eigh
 from enliven.bench.measures import correlation
 from enliven.bench.pictures import words_sheet
 from enliven.bench.report import Check, Section
-from enliven.bench.scenes import Region, beside, chest
+from enliven.bench.scenes import Region, beside, chest, levels_apart
 from enliven.bench.talkers import Talker
 from enliven.judges.face import FaceJudge
 from enliven.judges.quality import QualityJudge
@@ -59,7 +60,7 @@ def words_alone(talker: Talker, cases: Sequence[WordsCase]) -> Section:
 def _numbers(case: WordsCase, frames: Frames, face: FaceJudge, quality: QualityJudge) -> dict[str, float]:
     numbers = dict[str, float]()
     for thing, (others, region) in things(case.character).items():
-        own, *apart = [colour_apart(frames, one, region) for one in (case.character, *others)]
+        own, *apart = (levels_from(frames, one, region) for one in (case.character, *others))
         numbers[f"{thing}: people with the colour asked for"] = float(own < min(apart))
         numbers[f"{thing}: levels from the colour asked for"] = own
     opening, truth = face(frames)["mouth_open"], case.state.mouth_open
@@ -69,14 +70,26 @@ def _numbers(case: WordsCase, frames: Frames, face: FaceJudge, quality: QualityJ
 
 
 def things(who: Character) -> Mapping[str, tuple[list[Character], Region]]:
-    """What has a colour that a caption tells: the person with each other colour, and where nothing else is seen."""
+    """What has a colour that a caption tells: the person with that of each other one, and where it alone is seen.
+
+    A print on a sweater and what stands before a wall keep their colour, and are left out.
+    """
     worn = [replace(who, cloth=colour) for colour in CLOTHS if colour.name != who.cloth.name]
     behind = [replace(who, wall=colour) for colour in WALLS if colour.name != who.wall.name]
-    return {"sweater": (worn, chest(SEEN)), "wall": (behind, beside(SEEN))}
+    found = {"sweater": (worn, chest(SEEN)), "wall": (behind, beside(SEEN))}
+    return {thing: (others, region & _changed(who, others)) for thing, (others, region) in found.items()}
 
 
-def colour_apart(frames: Frames, who: Character, region: Region) -> float:
-    """The levels between the mean colour of a region and that of a true drawing, on the mean of red, green, blue."""
-    drawn = eight_bit(draw.portrait(who, SEEN)[None])
-    means = [each[..., region].float().mean(dim=(0, 2)) for each in (frames, drawn)]
-    return (means[0] - means[1]).abs().mean().item()
+def levels_from(frames: Frames, who: Character, region: Region) -> float:
+    """How far a region is from a drawing of ``who``, on the mean of frames, pixels and red, green and blue."""
+    return levels_apart(frames, _portrait(who).expand_as(frames), region).mean().item()
+
+
+def _changed(who: Character, others: Sequence[Character]) -> Region:
+    """Where all ``others`` are drawn in another colour."""
+    drawn = torch.cat([_portrait(one) for one in others])
+    return (drawn != _portrait(who)).any(dim=1).all(dim=0)
+
+
+def _portrait(who: Character) -> Frames:
+    return eight_bit(draw.portrait(who, SEEN)[None])

@@ -23,7 +23,7 @@ from enliven.diffusion.guidance import Guidance, Guide
 from enliven.errors import RequestError, WeightsError
 from enliven.media.storage import storage_error
 from enliven.models.layered import LORA, read_label, saved_parts, write_label
-from enliven.models.networks import load_network, save_backbone
+from enliven.models.networks import find_parts, save_backbone
 from enliven.models.published import open_published
 from enliven.models.releases import recognise, variants_in
 from enliven.models.text import TextEncoder
@@ -74,9 +74,9 @@ class StudentRecipe:
     by ``guidance`` for text and audio alike.
 
     At first the student imitates it for ``imitating`` minutes, then their distributions are matched for ``minutes``;
-    either may be 0. It begins as its teacher, or with a ``warm_start`` as the student that is in ``weights``. A
-    critic takes ``ratio`` steps for one of the student then, and AdamW has ``betas``: the target moves, and gradients
-    of before would lead elsewhere. The averaged weights keep ``ema`` of themselves in a step.
+    either may be 0. A critic takes ``ratio`` steps for one of the student then, and AdamW has ``betas``: the target
+    moves, and gradients of before would lead elsewhere. The averaged weights keep ``ema`` of themselves in a step. The
+    student begins as its teacher, or with a ``warm_start`` as the one that is in ``weights``.
 
     With a ``rank``, student and critic are LoRAs beside the one teacher, which takes a third of the memory. With a
     ``muon_gain`` matrices are trained by Muon, at that gain. A step learns from ``parts`` batches of ``batch`` clips,
@@ -134,13 +134,14 @@ def distill(recipe: StudentRecipe, on_progress: OnProgress = ignore_progress) ->
     spec, teacher = _opened(recipe)
     _check_target(recipe)
     _check_order(recipe)
+    earlier = _earlier(recipe, teacher) if recipe.warm_start else None
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(0)
     with joined(recipe.device):
         tell = ignore_progress if rank_and_count()[0] else on_progress
         batches = _shards(recipe, spec, teacher, tell) if recipe.sources else _batches(recipe, spec, teacher)
         lessons = _Lessons(recipe, spec, teacher)
-        learnt: Learnt | None = load_network(recipe.weights / BACKBONE).state_dict() if recipe.warm_start else None
+        learnt = earlier
         left = _left(recipe, lessons)
         for config, lesson in left:
             learnt = _learn(config, lesson(learnt), batches, tell, last=lesson is left[-1][1])
@@ -269,6 +270,14 @@ def _check_target(recipe: StudentRecipe) -> None:
         raise RequestError(
             f"{folder} holds a model that would be lost", hint="name another folder as weights of the student"
         )
+
+
+def _earlier(recipe: StudentRecipe, teacher: Beginning) -> Learnt:
+    """The student that is there; it must be of its teacher's sizes, and of the encoders beside it."""
+    student: nn.Module = find_parts(recipe.weights)[BACKBONE].load(torch.float32)
+    if student.params != teacher.spec.params.backbone:
+        raise WeightsError(f"{recipe.weights} holds a student of other sizes", hint="begin without warm_start")
+    return student.state_dict()
 
 
 def _check_order(recipe: StudentRecipe) -> None:

@@ -27,7 +27,7 @@ from enliven.train.toon_recipe import Budget, ToonRecipe
 from enliven.types import OnProgress, Progress
 
 PICTURES = "pictures-encoded"
-PICTURED = 5  # video frames: as many as what is heard in the first one reaches
+PICTURED, HEARD = 5, 25  # video frames: ears that hear less than a second of speech hear something else
 FIRST_PICTURED = 2_000_000
 
 
@@ -68,7 +68,9 @@ def _kinds(recipe: ToonRecipe) -> list[tuple[Path, Callable[[int], ToonClip | Gr
         return any_group(seed, speech, people=people, frames=recipe.frames)
 
     def picture(seed: int) -> ToonClip:
-        return replace(recipe.world, frames=PICTURED, moves=0.0, failures=0.0).clip(FIRST_PICTURED + seed, speech)
+        people = replace(recipe.world, frames=HEARD, sights=0.0, moves=0.0, failures=0.0)
+        clip, seen = people.clip(FIRST_PICTURED + seed, speech), slice(PICTURED)
+        return replace(clip, frames=clip.frames[seen], state=clip.state[seen])
 
     singles = {"encoded": 1} | ({"half-encoded": 2} if recipe.half.minutes else {})
     kinds: list[tuple[Path, Callable[[int], ToonClip | GroupClip], range]] = [
@@ -77,8 +79,9 @@ def _kinds(recipe: ToonRecipe) -> list[tuple[Path, Callable[[int], ToonClip | Gr
             (recipe.folder / f"{name}-encoded", partial(group, people=people), recipe.own(groups.clips))
             for name, people, groups in recipe.groups
         ),
-        (recipe.folder / PICTURES, picture, recipe.own(recipe.pictures.clips)),
     ]
+    if recipe.pictures.clips:
+        kinds.append((recipe.folder / PICTURES, picture, recipe.own(recipe.pictures.clips)))
     for folder, _, _ in kinds:
         folder.mkdir(parents=True, exist_ok=True)
     return kinds
@@ -103,17 +106,18 @@ def mixed_batches(recipe: ToonRecipe, budget: Budget) -> MixedBatches:
     kinds = [
         (each.share, clip_batches(recipe, budget, f"{name}-encoded", people)) for name, people, each in recipe.groups
     ]
-    alone, spec, frames = clip_batches(recipe, budget, "encoded"), find_model(recipe.model), recipe.glimpses.frames
+    alone, spec = clip_batches(recipe, budget, "encoded"), find_model(recipe.model)
     if recipe.glimpses.share:
-        kinds.append((recipe.glimpses.share, _shortened(alone, cuts(spec, frames=frames), frames, spec)))
+        frames = recipe.glimpses.frames
+        kinds.append((recipe.glimpses.share, _shortened(alone, cuts(spec, frames=frames), frames + 1, spec)))
     if recipe.pictures.share:
-        told = clip_batches(recipe, budget, PICTURES)
-        kinds.append((recipe.pictures.share, _shortened(told, cuts(spec).described(1), 1, spec)))
+        pictures = clip_batches(recipe, budget, PICTURES)
+        kinds.append((recipe.pictures.share, _shortened(pictures, cuts(spec).described(1), 1, spec)))
     return MixedBatches([(1 - sum(share for share, _ in kinds), alone), *kinds])
 
 
 def _shortened(batches: ClipBatches, cut: Cutting, frames: int, spec: ModelSpec) -> ClipBatches:
-    """The same clips, ``cut`` to fewer latent ``frames``; a batch has as many more as make up for it."""
-    whole, shortened = spec.geometry.latents(spec.geometry.frames), copy(batches)
-    shortened.cut, shortened.batch = cut, round(batches.batch * (whole + 1) / (frames + 1))
+    """The same clips, ``cut`` to fewer latent ``frames``, those given among them: as many more make up for it."""
+    whole, shortened = spec.geometry.latents(spec.geometry.frames) + 1, copy(batches)
+    shortened.cut, shortened.batch = cut, round(batches.batch * whole / frames)
     return shortened

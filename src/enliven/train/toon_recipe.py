@@ -118,6 +118,13 @@ class ToonRecipe:
                 f"glimpses of {glimpse.frames} latent frames, {glimpse.share:g} of all batches",
                 hint=f"give {least} to {most} frames and a share from 0 to 1",
             )
+        if self.pictures.share and not self.pictures.clips:
+            raise RequestError("batches of pictures, and no pictures", hint="give pictures a number of clips")
+        shares = [glimpse.share, self.pictures.share, *(each.share for _, _, each in self.groups)]
+        if min(shares) < 0 or sum(shares) > 1:
+            raise RequestError(
+                f"groups, glimpses and pictures are {sum(shares):g} of all batches", hint="give shares of 1 together"
+            )
         if self.groups and find_model(self.model).geometry.pivot:
             raise RequestError(f"{self.model} hears one voice", hint="leave out pairs and trios")
 
