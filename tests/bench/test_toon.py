@@ -116,6 +116,14 @@ def test_the_command_measures_the_parts_it_is_asked_for(tmp_path: Path) -> None:
         toon_report(tmp_path, only=["taste"], drawn=True)
 
 
+def test_words_alone_are_measured_of_as_many_people_as_planned(tmp_path: Path) -> None:
+    page = toon_report(tmp_path, Plan(clips=1, described=2), only=["words"], drawn=True)
+    part = json.loads(page.with_suffix(".json").read_text())["parts"]["Words alone"]
+    assert len(part["details"]) == 2
+    assert part["checks"]["sweater: people with the colour asked for"]["value"] == 1
+    assert part["note"].startswith("2 people")
+
+
 def test_every_decoder_is_measured_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(seconds: float, model: str, *, decoder: str, decodes: bool) -> Performance:
         assert decodes

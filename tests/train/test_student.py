@@ -20,7 +20,7 @@ from enliven.errors import RequestError, StorageError, WeightsError
 from enliven.models.layered import write_label
 from enliven.models.lora import Adapter, read_lora
 from enliven.models.marks import mark
-from enliven.models.networks import load_networks, save_networks
+from enliven.models.networks import build_network, load_networks, save_backbone, save_networks
 from enliven.pipeline import AvatarPipeline
 from enliven.runtime.choices import Choices
 from enliven.systems import MODELS, find_model
@@ -30,7 +30,7 @@ from enliven.train.sources import Source
 from enliven.train.student import Clips, StudentRecipe, _batches, _imitating, _matching, _opened, _shards, distill
 from enliven.types import Progress
 from published_folders import miniature, write_avatar_1_5, write_base
-from tiny import tiny_networks, tiny_spec
+from tiny import PARAMS, tiny_networks, tiny_spec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -177,6 +177,15 @@ def test_a_student_may_begin_with_an_earlier_one(recipe: StudentRecipe, lesson: 
         assert all(torch.allclose(value, begins[name], atol=1e-3) for name, value in after.items())
     with pytest.raises(RequestError, match="LoRA"):
         replace(still, warm_start=True, rank=2)
+
+
+def test_an_earlier_student_of_other_sizes_is_refused(recipe: StudentRecipe) -> None:
+    with pytest.raises(WeightsError, match="no model"):
+        distill(replace(recipe, warm_start=True))  # there is none
+    distill(recipe)
+    save_backbone(build_network(replace(PARAMS.backbone, depth=1)), recipe.weights)
+    with pytest.raises(WeightsError, match="other sizes"):
+        distill(replace(recipe, folder=recipe.folder / "more", warm_start=True))
 
 
 def test_imitation_never_comes_after_matching(recipe: StudentRecipe) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from enliven.errors import RequestError
 from enliven.systems import MODELS
-from enliven.train.toon_recipe import Glimpses, ToonRecipe
+from enliven.train.toon_recipe import Glimpses, Pictures, ToonRecipe
 from toon_recipes import short_recipe
 
 
@@ -30,6 +30,14 @@ def test_a_backbone_that_hears_one_voice_is_given_no_groups(recipe: ToonRecipe) 
 def test_a_part_that_is_not_there_is_refused(recipe: ToonRecipe, part: tuple[int, int]) -> None:
     with pytest.raises(RequestError, match="part"):
         replace(recipe, part=part)
+
+
+@pytest.mark.parametrize("pictures", [Pictures(0, 0.1), Pictures(5, 0.9), Pictures(5, -0.1)])
+def test_shares_that_cannot_be_are_refused(recipe: ToonRecipe, pictures: Pictures) -> None:
+    """All others are 0.47 of the batches."""
+    replace(recipe, pictures=Pictures(5, 0.5))
+    with pytest.raises(RequestError, match="pictures"):
+        replace(recipe, pictures=pictures)
 
 
 @pytest.mark.parametrize("glimpses", [Glimpses(2, 0.5), Glimpses(13, 0.5), Glimpses(5, 1.5), Glimpses(5, -0.5)])
