@@ -30,6 +30,9 @@ class Drawing:
                 return drawn_as(asked, replace(asked.character, cloth=other(CLOTHS, asked.character.cloth.name)))
             case "wall":
                 return drawn_as(asked, replace(asked.character, wall=other(WALLS, asked.character.wall.name)))
+            case "patchy":
+                bright = torch.arange(128) // 16 % 2 * 6
+                return (asked.drawn().float() + bright + bright[:, None]).clamp(0, 255).to(torch.uint8)
             case _:
                 return asked.drawn().flip(0)
 
@@ -45,7 +48,7 @@ def other(colours, name):
 
 
 def found(talker: Talker) -> dict[str, float]:
-    section = words_alone(talker, described_cases(CASES, 3, 1.6))
+    section = words_alone(talker, described_cases(CASES, 3, 1.6), patch=16)
     assert all(check.target == "" for check in section.checks)
     return {check.name: check.value for check in section.checks}
 
@@ -65,6 +68,11 @@ def test_a_thing_of_another_colour_is_found(fault: str, spared: str) -> None:
     assert wrong[f"{fault}: people with the colour asked for"] == 0
     assert wrong[f"{fault}: levels from the colour asked for"] > 5
     assert wrong[f"{spared}: people with the colour asked for"] == 1
+
+
+def test_seams_of_patches_are_found() -> None:
+    assert found(Drawn())["seams of patches, times those of the drawn truth"] == 1
+    assert found(Drawing("patchy"))["seams of patches, times those of the drawn truth"] > 1.5
 
 
 def test_who_does_not_say_it_is_found() -> None:

@@ -5,11 +5,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from enliven.bench.cases import Case
 from enliven.train.evae import perceived_distance
 
 Frames = UInt8[Tensor, "f 3 h w"]
 SIDE, SIGMA = 11, 1.5  # of the window of structural similarity, in pixels
 CONSTANTS = (0.01**2, 0.03**2)
+SEAMS_EVERY = 5  # frames: neighbours in time have the same seams
 GREY = (0.299, 0.587, 0.114)
 
 
@@ -38,6 +40,12 @@ def seams(frames: Frames, side: int) -> float:
         at_edges.append(steps[edge])
         elsewhere.append(steps[~edge])
     return (torch.cat(at_edges).mean() / torch.cat(elsewhere).mean()).item()
+
+
+def seams_over_truth(case: Case, made: Frames, side: int) -> float:
+    """The ``seams`` of the video of a case over those of its true drawing."""
+    some, (height, width) = slice(None, None, SEAMS_EVERY), made.shape[2:]
+    return seams(made[some], side) / seams(case.drawn(some, (height, width)), side)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from enliven.bench.cases import FPS, SETTLE, Case, held_out, long_case, recorded_cases
-from enliven.bench.fidelity import seams
+from enliven.bench.fidelity import seams_over_truth
 from enliven.bench.measures import best_lag, correlation, lag_curve, loudness, mean_curve
 from enliven.bench.performance import MODEL, perform_apart
 from enliven.bench.pictures import course_sheet, curves_plot, ends_sheet, truth_sheet
@@ -44,7 +44,6 @@ from enliven.toonworld.voice import SPEECH_RATE
 log = logging.getLogger(__name__)
 
 CLOSED = 0.15
-SEAMS_EVERY = 5  # frames: neighbours in time have the same seams
 SLOWEST = {"soul-toon": 4.0}  # seconds for a second of video, where they may be more than two: four times the pixels
 Frames = UInt8[Tensor, "f 3 h w"]
 
@@ -137,12 +136,13 @@ class Bench:
         face = [verdict["clean_face"] > 0.5 for verdict in verdicts]
         frame = torch.cat([verdict["clean_frame"] > 0.5 for verdict in verdicts])
         height, width = self.made(self.cases[0]).shape[2:]
+        seams = fmean(seams_over_truth(case, self.made(case), self.patch) for case in self.cases)
         return Section(
             "Clean drawing",
             [
                 Check("face region: frames judged clean", torch.cat(face).float().mean().item(), least=0.9),
                 Check("whole frame: frames judged clean", frame.float().mean().item()),
-                Check("seams of patches, times those of the drawn truth", fmean(map(self._seams, self.cases))),
+                Check("seams of patches, times those of the drawn truth", seams),
             ],
             {"clips": [clean.float().mean().item() for clean in face]},
             note=f"frames are judged at {SIDE} x {SIDE}; seams every {self.patch} pixels of {width} x {height}",
@@ -210,12 +210,8 @@ class Bench:
 
     def words(self) -> Section:
         """Does somebody without a portrait look as the caption says?"""
-        return words_alone(self.talker, described_cases(self.cases, self.plan.described, self.plan.described_seconds))
-
-    def _seams(self, case: Case) -> float:
-        made, some = self.made(case), slice(None, None, SEAMS_EVERY)
-        height, width = made.shape[2:]
-        return seams(made[some], self.patch) / seams(case.drawn(some, (height, width)), self.patch)
+        cases = described_cases(self.cases, self.plan.described, self.plan.described_seconds)
+        return words_alone(self.talker, cases, self.patch)
 
     def _motion(self, case: Case) -> tuple[float, float]:
         frames = self.made(case)

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from enliven.bench.cases import FPS, SEEN, SETTLE, UNTOLD, Case, WordsCase, eight_bit, long_case
+from enliven.bench.fidelity import seams_over_truth
 from enliven.bench.measures import correlation
 from enliven.bench.pictures import words_sheet
 from enliven.bench.report import Check, Section
@@ -40,14 +41,19 @@ def described_cases(cases: Sequence[Case], count: int, seconds: float) -> list[W
     ]
 
 
-def words_alone(talker: Talker, cases: Sequence[WordsCase]) -> Section:
-    """Measure the videos of people who were only described; numbers are means over people."""
-    face, quality = FaceJudge(), QualityJudge()
+def words_alone(talker: Talker, cases: Sequence[WordsCase], patch: int) -> Section:
+    """Measure the videos of people who were only described, with ``patch`` pixels to a side of what a token shows.
+
+    Numbers are means over people.
+    """
+    judges = FaceJudge(), QualityJudge()
     videos, rows = list[Frames](), list[dict[str, float]]()
     for case in cases:
         log.info("making %d %s: %.1f s", case.seed, case.name, case.frames / FPS)
-        videos.append(fit_frames(talker(case), *SEEN))
-        rows.append(_numbers(case, videos[-1], face, quality))
+        made = talker(case)
+        videos.append(fit_frames(made, *SEEN))
+        seams = seams_over_truth(case, made, patch)
+        rows.append(_numbers(case, videos[-1], *judges) | {"seams of patches, times those of the drawn truth": seams})
     return Section(
         "Words alone",
         [Check(name, fmean(row[name] for row in rows)) for name in rows[0]],
