@@ -105,11 +105,17 @@ def test_the_recipe_of_a_model_is_found() -> None:
         assert found[0].stem == file
 
 
+def _beside_history(text: str) -> list[str]:
+    """Without what only git knows: it is told once a change is committed."""
+    told = ("came with commit", "weights changed after")
+    return [line for line in text.splitlines() if not any(each in line for each in told)]
+
+
 @pytest.mark.parametrize("model", [spec.name for spec in MODELS.values() if (PACKAGED / spec.name).is_dir()])
 def test_a_shipped_card_is_as_it_would_be_written_now(model: str) -> None:
     """Behind a change of a recipe or a report: python -m enliven.bench.cards."""
     text = (PACKAGED / model / "README.md").read_text(encoding="utf-8")
-    assert text == card(find_model(model), PACKAGED / model)
+    assert _beside_history(text) == _beside_history(card(find_model(model), PACKAGED / model))
     _, recipe = find_recipe(model, ROOT / "examples") or (None, {})
     tables = [name for name, value in recipe.items() if isinstance(value, dict)]
     assert not [name for name in tables if f"- {name}: " not in text]
