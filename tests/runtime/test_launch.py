@@ -31,6 +31,21 @@ def test_of_three_processes_that_fail_one_speaks(tmp_path: Path) -> None:
     assert sorted(told[1:]) == ["3 False False", "3 False True"]
 
 
+def outlive_the_first(folder: Path) -> None:
+    with failing():
+        if not leads():
+            (folder / str(process_rank())).touch()
+            time.sleep(1)  # while the first, in which they meet, ends
+            with pytest.raises(RuntimeError):  # as a wait is broken off by its end; what is sent after that raises
+                meeting_place().get("what nobody sets")
+    while leads() and len(list(folder.iterdir())) < 2:
+        time.sleep(0.02)
+
+
+def test_who_ends_after_the_first_ends_well(tmp_path: Path) -> None:
+    run_together(3, outlive_the_first, tmp_path)
+
+
 def refuse() -> None:
     raise RequestError("of the first" if leads() else "of another", hint="ask the first")
 
